@@ -11,7 +11,7 @@
 use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use async_task::Runnable;
@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::descriptors::{Descriptors, Direction, Watcher, split, token};
 use crate::host::Host;
 use crate::inbox::Inbox;
-use crate::poll::{self, Event, Poller, RawFd};
+use crate::poll::{self, Event, Interest, Mode, Poller, RawFd};
 use crate::ready::{Order, Ready};
 use crate::short::Short;
 use crate::task;
@@ -48,7 +48,8 @@ pub struct Engine<H: Host> {
     /// The language's own state.
     pub host: H,
     clock: Clock,
-    poller: Poller,
+    /// Gone once the loop is closed.
+    poller: Short<Option<Arc<Poller>>>,
     remote: Arc<Remote<H::Job>>,
     ready: Short<Ready<Work<H::Job>>>,
     timers: Short<Timers<Due<H::Job>>>,
@@ -64,7 +65,8 @@ pub struct Engine<H: Host> {
 /// The half of a loop that other threads may touch.
 pub struct Remote<J> {
     inbox: Inbox<(Work<J>, Cause)>,
-    waker: poll::Waker,
+    /// Gone once the loop is closed: nobody listens any more. Locked only to wake a sleeping loop.
+    waker: Mutex<Option<poll::Waker>>,
 }
 
 impl<J: Send + 'static> Remote<J> {
@@ -75,12 +77,14 @@ impl<J: Send + 'static> Remote<J> {
 
     /// Wakes the loop if it sleeps, with nothing to do: it looks again at what is due.
     pub fn nudge(&self) {
-        self.waker.wake();
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            waker.wake();
+        }
     }
 
     pub(crate) fn post(&self, work: Work<J>, cause: Cause) {
         if self.inbox.push((work, cause)) {
-            self.waker.wake();
+            self.nudge();
         }
     }
 }
@@ -89,11 +93,11 @@ impl<H: Host> Engine<H> {
     /// A loop with nothing to do.
     pub fn new(host: H, clock: Clock, order: Order) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let remote = Arc::new(Remote { inbox: Inbox::default(), waker: poller.waker() });
+        let remote = Arc::new(Remote { inbox: Inbox::default(), waker: Mutex::new(Some(poller.waker())) });
         Ok(Engine {
             host,
             clock,
-            poller,
+            poller: Short::new(Some(Arc::new(poller))),
             remote,
             ready: Short::new(Ready::new(order)),
             timers: Short::default(),
@@ -209,11 +213,11 @@ impl<H: Host> Engine<H> {
             match slot.wanted() {
                 Some((interest, mode)) => {
                     // Narrowing what is watched can only fail for a descriptor that is gone, which has no news.
-                    drop(self.poller.arm(fd, token(fd, slot.generation), interest, mode, true));
+                    drop(self.arm(fd, slot.generation, interest, mode, true));
                     slot.armed = Some((interest, mode));
                 }
                 None => {
-                    self.poller.forget(fd);
+                    self.forget(fd);
                     slot.armed = None;
                     slot.generation = slot.generation.wrapping_add(1);
                 }
@@ -234,7 +238,7 @@ impl<H: Host> Engine<H> {
         let watchers = self.descriptors.with(|all| {
             let slot = all.get(fd)?;
             if slot.armed.take().is_some() {
-                self.poller.forget(fd);
+                self.forget(fd);
             }
             slot.generation = slot.generation.wrapping_add(1);
             Some(std::mem::take(&mut slot.watchers))
@@ -257,7 +261,7 @@ impl<H: Host> Engine<H> {
             // A number that nobody has watched yet may be no descriptor at all: ask the kernel before making room.
             if all.get(fd).is_none() {
                 let (interest, mode) = wanted_alone(direction, &watcher);
-                self.poller.arm(fd, token(fd, 0), interest, mode, false)?;
+                self.arm(fd, 0, interest, mode, false)?;
                 all.entry(fd).armed = Some((interest, mode));
             }
             let slot = all.entry(fd);
@@ -265,9 +269,9 @@ impl<H: Host> Engine<H> {
             let wanted = slot.wanted();
             // A level-triggered registration stands; one that reports once must be armed again.
             if let Some((interest, mode)) = wanted
-                && (slot.armed != wanted || mode == poll::Mode::Once)
+                && (slot.armed != wanted || mode == Mode::Once)
             {
-                let armed = self.poller.arm(fd, token(fd, slot.generation), interest, mode, slot.armed.is_some());
+                let armed = self.arm(fd, slot.generation, interest, mode, slot.armed.is_some());
                 if let Err(error) = armed {
                     slot.watchers[direction as usize] = former;
                     return Err(error);
@@ -276,6 +280,19 @@ impl<H: Host> Engine<H> {
             }
             Ok(former)
         })
+    }
+
+    fn poller(&self) -> io::Result<Arc<Poller>> {
+        let poller = self.poller.with(|poller| poller.clone());
+        poller.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the loop is closed"))
+    }
+
+    fn arm(&self, fd: RawFd, generation: u32, interest: Interest, mode: Mode, known: bool) -> io::Result<()> {
+        self.poller()?.arm(fd, token(fd, generation), interest, mode, known)
+    }
+
+    fn forget(&self, fd: RawFd) {
+        self.poller.with(|poller| poller.as_ref().map(|poller| poller.forget(fd)));
     }
 
     // --- running ---------------------------------------------------------------------------------------------------
@@ -354,13 +371,14 @@ impl<H: Host> Engine<H> {
     }
 
     fn wait(&self, cx: H::Cx<'_>, events: &mut Vec<Event>) -> io::Result<()> {
+        let poller = self.poller()?;
         let busy = self.stopping.get() || !self.ready.with(|ready| ready.is_empty());
         if busy || !self.remote.inbox.is_empty() {
-            return self.poller.wait(Some(0), events);
+            return poller.wait(Some(0), events);
         }
         let deadline = self.timers.with(|timers| timers.next_deadline());
         if let (Some(deadline), true) = (deadline, self.clock.is_virtual()) {
-            self.poller.wait(Some(0), events)?;
+            poller.wait(Some(0), events)?;
             if events.is_empty() && self.remote.inbox.is_empty() {
                 self.clock.jump_to(deadline);
             }
@@ -368,9 +386,8 @@ impl<H: Host> Engine<H> {
         }
         let timeout = deadline.map(|deadline| deadline.saturating_sub(self.now()));
         if timeout == Some(0) || !self.remote.inbox.fall_asleep() {
-            return self.poller.wait(Some(0), events);
+            return poller.wait(Some(0), events);
         }
-        let poller = &self.poller;
         let waited = H::park(cx, || poller.wait(timeout, events));
         self.remote.inbox.wake_up();
         waited
@@ -425,15 +442,15 @@ impl<H: Host> Engine<H> {
             let Some(slot) = all.get(fd).filter(|slot| slot.generation == generation) else { return };
             let Some(armed) = slot.armed else { return };
             let Some((interest, mode)) = slot.wanted() else {
-                if armed.1 == poll::Mode::Level {
-                    self.poller.forget(fd);
+                if armed.1 == Mode::Level {
+                    self.forget(fd);
                     slot.armed = None;
                 }
                 return;
             };
-            if armed.1 == poll::Mode::Once || armed != (interest, mode) {
+            if armed.1 == Mode::Once || armed != (interest, mode) {
                 // It was armed a moment ago: it fails only if the descriptor was closed, which has no news.
-                drop(self.poller.arm(fd, token(fd, generation), interest, mode, true));
+                drop(self.arm(fd, generation, interest, mode, true));
                 slot.armed = Some((interest, mode));
             }
         });
@@ -469,7 +486,7 @@ impl<H: Host> Engine<H> {
             let watchers: Vec<_> = self.descriptors.with(|all| {
                 let forget = |(fd, slot): (RawFd, &mut crate::descriptors::Slot<H::Job>)| {
                     if slot.armed.take().is_some() {
-                        self.poller.forget(fd);
+                        self.forget(fd);
                     }
                     slot.generation = slot.generation.wrapping_add(1);
                     std::mem::take(&mut slot.watchers)
@@ -481,6 +498,15 @@ impl<H: Host> Engine<H> {
             }
             drop((messages, ready, timers, watchers));
         }
+    }
+
+    /// Forgets everything that waits and gives the loop's descriptors back. Nothing can be watched from here on, and
+    /// what other threads still send is dropped with the loop.
+    pub fn close(&self) {
+        self.clear();
+        let waker = self.remote.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let poller = self.poller.with(|poller| poller.take());
+        drop((waker, poller));
     }
 
     /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
@@ -501,8 +527,8 @@ impl<H: Host> Engine<H> {
 }
 
 /// What the poller is told for a first watcher.
-fn wanted_alone<J>(direction: Direction, watcher: &Watcher<J>) -> (poll::Interest, poll::Mode) {
-    let interest = poll::Interest { read: direction == Direction::Read, write: direction == Direction::Write };
-    let mode = if matches!(watcher, Watcher::Always(_)) { poll::Mode::Level } else { poll::Mode::Once };
+fn wanted_alone<J>(direction: Direction, watcher: &Watcher<J>) -> (Interest, Mode) {
+    let interest = Interest { read: direction == Direction::Read, write: direction == Direction::Write };
+    let mode = if matches!(watcher, Watcher::Always(_)) { Mode::Level } else { Mode::Once };
     (interest, mode)
 }

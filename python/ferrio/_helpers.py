@@ -1,6 +1,7 @@
 """What native code says in Python because it is said rarely: reprs, debug mode's checks and tracebacks."""
 
 import asyncio
+import inspect
 import logging
 import sys
 from asyncio import format_helpers
@@ -8,12 +9,19 @@ from asyncio import format_helpers
 logger = logging.getLogger("asyncio")
 
 
+# Newer CPythons show the arguments, which may be confidential, in debug mode only.
+_HIDES_ARGUMENTS = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+
+
 def describe_callback(handle):
-    """The callback with its arguments and where it is defined, as asyncio words it."""
-    return format_helpers._format_callback_source(handle._callback, handle._args or ())
+    """The callback and where it is defined, as asyncio words it; with its arguments in debug mode."""
+    options = {"debug": handle._loop.get_debug()} if _HIDES_ARGUMENTS else {}
+    return format_helpers._format_callback_source(handle._callback, handle._args or (), **options)
 
 
 def handle_repr(handle):
+    if handle._repr is not None:
+        return handle._repr
     info = [type(handle).__name__]
     if handle._cancelled:
         info.append("cancelled")
@@ -42,16 +50,11 @@ def check_callback(callback, method):
 
 def _is_coroutine_function(callback):
     if sys.version_info >= (3, 14):
-        import inspect
-
         return inspect.iscoroutinefunction(callback)
     return asyncio.iscoroutinefunction(callback)
 
 
-def log_slow(handle, seconds):
-    logger.warning("Executing %s took %.3f seconds", _describe_handle(handle), seconds)
-
-
-def _describe_handle(handle):
-    task = getattr(getattr(handle, "_callback", None), "__self__", None)
-    return repr(task) if isinstance(task, asyncio.Task) else repr(handle)
+def log_slow(step, seconds):
+    """Debug mode: one step of the loop held everything else up. ``step`` is a handle, or the object it belongs to."""
+    task = getattr(getattr(step, "_callback", None), "__self__", None)
+    logger.warning("Executing %r took %.3f seconds", task if isinstance(task, asyncio.Task) else step, seconds)

@@ -40,6 +40,15 @@ pub enum Job {
 }
 
 impl Job {
+    /// The same job once more.
+    pub fn clone_ref(&self, py: Python<'_>) -> Job {
+        match self {
+            Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
+            Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
+            Job::Wake(waker) => Job::Wake(waker.clone()),
+        }
+    }
+
     /// The Python object that the job keeps alive.
     pub fn object(&self) -> &Py<PyAny> {
         match self {
@@ -53,6 +62,8 @@ impl Job {
 pub struct PyHost {
     /// The Python loop, borrowed: it owns this. Null before it is made and after it is gone.
     loop_object: Cell<*mut pyo3::ffi::PyObject>,
+    /// Debug mode; read from any thread.
+    debug: AtomicBool,
     /// Native objects with something to do before the loop sleeps (transports with gathered writes).
     unsettled: RefCell<Vec<(Py<PyAny>, Call)>>,
     /// Where sockets are read into before the bytes get an object of their own size.
@@ -63,6 +74,13 @@ pub struct PyHost {
     pub done: RefCell<Option<Py<PyAny>>>,
 }
 
+impl PyHost {
+    fn loop_object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: the pointer is null or the living `Loop`, which takes it back before it dies.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.loop_object.get()) }
+    }
+}
+
 /// One loop, without its Python object.
 pub struct Core {
     engine: Engine<PyHost>,
@@ -71,7 +89,6 @@ pub struct Core {
     owner: AtomicUsize,
     /// `threading.get_ident()` of that thread.
     pub thread_ident: AtomicUsize,
-    debug: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -95,6 +112,7 @@ impl Core {
     pub fn new() -> io::Result<Arc<Self>> {
         let host = PyHost {
             loop_object: Cell::new(std::ptr::null_mut()),
+            debug: AtomicBool::new(false),
             unsettled: RefCell::default(),
             scratch: RefCell::default(),
             transports: RefCell::default(),
@@ -107,7 +125,6 @@ impl Core {
             remote,
             owner: AtomicUsize::new(0),
             thread_ident: AtomicUsize::new(0),
-            debug: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }))
     }
@@ -172,11 +189,11 @@ impl Core {
 
     #[inline]
     pub fn debug(&self) -> bool {
-        self.debug.load(Ordering::Relaxed)
+        self.engine.host.debug.load(Ordering::Relaxed)
     }
 
     pub fn set_debug(&self, on: bool) {
-        self.debug.store(on, Ordering::Relaxed);
+        self.engine.host.debug.store(on, Ordering::Relaxed);
     }
 
     pub fn remote(&self) -> &Arc<Remote<Job>> {
@@ -213,10 +230,7 @@ impl Core {
     /// # Errors
     /// RuntimeError if it is gone (collected without `close()`).
     pub fn loop_object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let object = self.engine.host.loop_object.get();
-        // SAFETY: the pointer is null or the living `Loop`, which takes it back before it dies.
-        unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }
-            .ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
+        self.engine.host.loop_object(py).ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
     }
 
     /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile. `f` must not call out.
@@ -362,24 +376,14 @@ impl Host for PyHost {
 
     #[inline]
     fn run(engine: &Engine<Self>, py: Python<'_>, job: Job, _cause: Cause) -> PyResult<()> {
-        match job {
-            Job::Handle(handle) => handle::run(py, handle.into_bound(py)),
-            Job::Call(object, call) => {
-                let object = object.into_bound(py);
-                call(&object).or_else(|error| report_from(engine, py, error, &object))
-            }
-            Job::Wake(waker) => {
-                waker.resume(py).or_else(|error| report_from(engine, py, error, waker.awaitable().bind(py)))
-            }
+        if engine.host.debug.load(Ordering::Relaxed) {
+            return run_in_debug(engine, py, job);
         }
+        run(engine, py, job)
     }
 
     fn again(py: Python<'_>, job: &Job) -> Job {
-        match job {
-            Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
-            Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
-            Job::Wake(waker) => Job::Wake(waker.clone()),
-        }
+        job.clone_ref(py)
     }
 
     #[inline]
@@ -405,13 +409,51 @@ impl Host for PyHost {
     }
 }
 
+#[inline]
+fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+    match job {
+        Job::Handle(handle) => handle::run(py, &handle.into_bound(py)),
+        Job::Call(object, call) => {
+            let object = object.into_bound(py);
+            call(&object).or_else(|error| report_from(engine, py, error, &object))
+        }
+        Job::Wake(waker) => {
+            waker.resume(py).or_else(|error| report_from(engine, py, error, waker.awaitable().bind(py)))
+        }
+    }
+}
+
+/// Debug mode: `loop._current_handle` tells the exception handler what runs, and a step that held the others up is
+/// logged.
+#[cold]
+fn run_in_debug(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+    let Some(the_loop) = engine.host.loop_object(py) else { return run(engine, py, job) };
+    let object = job.object().bind(py).clone();
+    let is_handle = matches!(job, Job::Handle(_));
+    let current = intern!(py, "_current_handle");
+    the_loop.setattr(current, if is_handle { Some(&object) } else { None })?;
+    let begun = engine.now();
+    // A handle keeps its callback for the log, and lets go of it afterwards.
+    let ran = if is_handle { handle::call(py, &object) } else { run(engine, py, job) };
+    let seconds = engine.now().saturating_sub(begun) as f64 / 1e9;
+    let logged = ran.and_then(|()| {
+        if seconds < the_loop.getattr(intern!(py, "slow_callback_duration"))?.extract()? {
+            return Ok(());
+        }
+        imports(py)?.helpers.bind(py).call_method1("log_slow", (&object, seconds)).map(drop)
+    });
+    if is_handle {
+        handle::finish(&object);
+    }
+    the_loop.setattr(current, py.None())?;
+    logged
+}
+
 fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &Bound<'_, PyAny>) -> PyResult<()> {
     if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
         return Err(error);
     }
-    // SAFETY: null or the living `Loop` (see `Core::loop_object`).
-    let the_loop = unsafe { Bound::from_borrowed_ptr_or_opt(py, engine.host.loop_object.get()) };
-    let Some(the_loop) = the_loop else {
+    let Some(the_loop) = engine.host.loop_object(py) else {
         error.write_unraisable(py, Some(object));
         return Ok(());
     };

@@ -35,6 +35,8 @@ const RUNNING: u8 = 2;
 const REPEATS: u8 = 4;
 /// The timer is set in the loop.
 const SCHEDULED: u8 = 8;
+/// Cancelled in debug mode: `many` is the text that `repr()` shows, for callback and arguments are gone.
+const DESCRIBED: u8 = 16;
 
 #[repr(C)]
 struct HandleObject {
@@ -45,7 +47,7 @@ struct HandleObject {
     /// Stays right before `arguments`: a vectorcall may use the place before its arguments for `self`.
     callback: *mut ffi::PyObject,
     arguments: [*mut ffi::PyObject; INLINE],
-    /// The arguments as a tuple if they are more than fit; null otherwise.
+    /// The arguments as a tuple if they are more than fit; a text (see [`DESCRIBED`]); null otherwise.
     many: *mut ffi::PyObject,
     /// Debug mode: where the callback was scheduled; null otherwise.
     traceback: *mut ffi::PyObject,
@@ -162,6 +164,11 @@ fn raw(handle: &Bound<'_, PyAny>) -> *mut HandleObject {
     handle.as_ptr().cast()
 }
 
+/// Whether the object is a `TimerHandle`.
+pub fn is_timer(object: &Bound<'_, PyAny>) -> bool {
+    TYPES.get(object.py()).is_some_and(|types| object.get_type().is(&types.timer))
+}
+
 /// Marks a handle that runs many times.
 pub fn set_repeats(handle: &Bound<'_, PyAny>) {
     // SAFETY: only handles come here.
@@ -186,8 +193,16 @@ pub fn set_timer(handle: &Bound<'_, PyAny>, id: TimerId) {
 /// Runs the callback in its context, unless it was cancelled. An exception goes to the loop's exception handler;
 /// KeyboardInterrupt and SystemExit are returned.
 #[inline]
-pub fn run(py: Python<'_>, handle: Bound<'_, PyAny>) -> PyResult<()> {
-    let object = raw(&handle);
+pub fn run(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let outcome = call(py, handle);
+    finish(handle);
+    outcome
+}
+
+/// The first half of [`run`]: the callback has run, and is still there to be looked at.
+#[inline]
+pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let object = raw(handle);
     // SAFETY: a living handle. `callback`, `arguments` and `context` stay in place while RUNNING is set, whatever the
     // callback does to the handle; the argument before the first is `callback`, which the callee puts back.
     unsafe {
@@ -208,18 +223,48 @@ pub fn run(py: Python<'_>, handle: Bound<'_, PyAny>) -> PyResult<()> {
             leave((*object).context, result.is_null());
             result
         };
-        let outcome = if result.is_null() {
-            report(py, &handle, PyErr::fetch(py))
-        } else {
-            ffi::Py_DECREF(result);
-            Ok(())
-        };
+        if result.is_null() {
+            return report(py, handle, PyErr::fetch(py));
+        }
+        ffi::Py_DECREF(result);
+        Ok(())
+    }
+}
+
+/// The second half of [`run`]: lets go of what is not needed any more.
+#[inline]
+pub fn finish(handle: &Bound<'_, PyAny>) {
+    let object = raw(handle);
+    // SAFETY: a living handle, which does not run any more.
+    unsafe {
         (*object).flags &= !RUNNING;
-        if (*object).flags & REPEATS == 0 || (*object).flags & CANCELLED != 0 {
+        if (*object).flags & CANCELLED != 0 {
+            if let Err(error) = let_go_described(handle) {
+                error.write_unraisable(handle.py(), Some(handle));
+            }
+        } else if (*object).flags & REPEATS == 0 && (*object).traceback.is_null() {
+            // (One made in debug mode keeps what it called, for its repr, as asyncio's do.)
             let_go(object);
         }
-        outcome
     }
+}
+
+/// Lets go of callback and arguments of a cancelled handle; one made in debug mode keeps its description.
+fn let_go_described(handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handle.py();
+    let object = raw(handle);
+    // SAFETY: a living handle that is not running; `many` is empty once it has let go.
+    unsafe {
+        if (*object).traceback.is_null() || (*object).callback.is_null() {
+            let_go(object);
+            return Ok(());
+        }
+        let text = imports(py)?.helpers.bind(py).call_method1("handle_repr", (handle,));
+        let_go(object);
+        (*object).many = text?.into_ptr();
+        (*object).flags |= DESCRIBED;
+    }
+    Ok(())
 }
 
 /// # Safety
@@ -270,7 +315,7 @@ pub fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<()> {
             forget_timer(core, object.cast());
         }
         if (*object).flags & RUNNING == 0 {
-            let_go(object);
+            let_go_described(handle)?;
         }
     }
     Ok(())
@@ -287,7 +332,7 @@ unsafe fn forget_timer(core: &Core, timer: *mut TimerHandleObject) {
     }
 }
 
-/// Lets go of callback and arguments (debug mode keeps them, for the handle's repr).
+/// Lets go of callback and arguments.
 ///
 /// # Safety
 /// A living handle that is not running.
@@ -296,9 +341,6 @@ unsafe fn let_go(object: *mut HandleObject) {
     // SAFETY: the fields own their references; each is emptied before it is released, because the release may run
     // code that looks at the handle.
     unsafe {
-        if !(*object).traceback.is_null() {
-            return;
-        }
         let count = std::mem::take(&mut (*object).count) as usize;
         let arguments = std::mem::replace(&mut (*object).arguments, [ptr::null_mut(); INLINE]);
         let callback = std::mem::replace(&mut (*object).callback, ptr::null_mut());
@@ -444,7 +486,8 @@ unsafe extern "C" fn method_when(object: *mut ffi::PyObject, _: *mut ffi::PyObje
 unsafe extern "C" fn method_run(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     guarded(|py| {
         // SAFETY: the interpreter passes a living handle.
-        run(py, unsafe { Bound::from_borrowed_ptr(py, object) })?;
+        let handle = unsafe { Bound::from_borrowed_ptr(py, object) };
+        run(py, &handle)?;
         Ok(py.None().into_ptr())
     })
 }
@@ -527,8 +570,8 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, which: *mut c_void) -
         unsafe {
             Ok(match which as usize {
                 0 => new_reference((*handle).callback),
-                1 if !(*handle).many.is_null() => new_reference((*handle).many),
                 1 if (*handle).callback.is_null() => new_reference(ptr::null_mut()),
+                1 if !(*handle).many.is_null() => new_reference((*handle).many),
                 1 => {
                     let inline = &(&(*handle).arguments)[..(*handle).count as usize];
                     PyTuple::new(py, inline.iter().map(|a| Bound::<PyAny>::from_borrowed_ptr(py, *a)))?.into_ptr()
@@ -537,7 +580,9 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, which: *mut c_void) -
                 3 => new_reference((*handle).the_loop),
                 4 => new_reference((*handle).traceback),
                 5 => new_reference((*handle).context),
-                6 => ffi::PyFloat_FromDouble((*object.cast::<TimerHandleObject>()).when),
+                6 if (*handle).flags & DESCRIBED == 0 => new_reference(ptr::null_mut()),
+                6 => new_reference((*handle).many),
+                7 => ffi::PyFloat_FromDouble((*object.cast::<TimerHandleObject>()).when),
                 _ => ffi::PyBool_FromLong(((*handle).flags & SCHEDULED).into()),
             })
         }
@@ -579,6 +624,7 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
         getter(c"_loop", 3),
         getter(c"_source_traceback", 4),
         getter(c"_context", 5),
+        getter(c"_repr", 6),
         ffi::PyGetSetDef::default(),
     ]));
     let members = Box::leak(Box::new([
@@ -613,8 +659,8 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
         ffi::PyMethodDef::zeroed(),
     ]));
     let timer_getters = Box::leak(Box::new([
-        getter(c"_when", 6),
-        getter(c"_scheduled", 7),
+        getter(c"_when", 7),
+        getter(c"_scheduled", 8),
         ffi::PyGetSetDef::default(),
     ]));
     let timer = make_type(

@@ -509,14 +509,24 @@ impl<H: Host> Engine<H> {
         drop((waker, poller));
     }
 
-    /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
-    pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+    /// Shows the ready jobs, first in first. `visit` must not call the loop.
+    pub fn for_each_ready<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
         self.ready.with(|ready| {
             ready.iter().try_for_each(|(work, _)| if let Work::Host(job) = work { visit(job) } else { Ok(()) })
-        })?;
+        })
+    }
+
+    /// Shows the jobs of the set timers, in no order. `visit` must not call the loop.
+    pub fn for_each_timer<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
         self.timers.with(|timers| {
             timers.values().try_for_each(|due| if let Due::Job(job) = due { visit(job) } else { Ok(()) })
-        })?;
+        })
+    }
+
+    /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
+    pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+        self.for_each_ready(&mut visit)?;
+        self.for_each_timer(&mut visit)?;
         self.descriptors.with(|all| {
             all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
                 Watcher::Always(job) => visit(job),

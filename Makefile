@@ -6,7 +6,7 @@ TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV    := .venv-$(TAG)
 BIN     := $(VENV)/bin
 
-.PHONY: build demo test bench bench-quick lint clean
+.PHONY: build load demo test bench bench-quick lint clean
 
 build: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --quiet --profile $(PROFILE)
@@ -16,7 +16,15 @@ $(VENV)/.tools: tests/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-demo: build
+# The client of the demo and the benchmarks.
+load:
+	cargo build --quiet --release -p ferrio-load
+
+$(VENV)/.demo: $(VENV)/.tools examples/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r examples/requirements.txt
+	touch $@
+
+demo: build load $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
 test: build

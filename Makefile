@@ -27,6 +27,17 @@ $(VENV)/.demo: $(VENV)/.tools examples/requirements.txt
 demo: build load $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
+$(VENV)/.bench: $(VENV)/.tools benches/requirements.txt examples/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	touch $@
+
+bench: build load $(VENV)/.bench
+	$(BIN)/python -m benches
+
+# The same rows in fewer and shorter rounds: at most three minutes.
+bench-quick: build load $(VENV)/.bench
+	$(BIN)/python -m benches --quick
+
 test: build
 	cargo test --workspace --exclude ferrio-python
 	$(BIN)/python -m pytest

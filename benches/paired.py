@@ -18,9 +18,7 @@ def interleave(rounds, loops, measure):
 
 
 def ratio(results, name, base):
-    """The median of the paired ratios of `name` to `base`; None when either was not measured."""
-    if name == base or name not in results or base not in results:
-        return None
+    """The median of the paired ratios of `name` to `base`."""
     return median(a / b for a, b in zip(results[name], results[base], strict=True))
 
 

@@ -37,8 +37,9 @@ def serve(command):
 
 
 def load(kind, address, pid, **options):
-    """Runs ferrio-load against a server: its report."""
+    """Runs the client of a row against a server: its report."""
+    client = [sys.executable, "-m", "benches.tls_client"] if kind == "tls-echo" else [LOAD, kind]
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    command = [LOAD, kind, address, "--server-pid", str(pid), *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=pin(CLIENT_CPU))
+    command = [*client, address, "--server-pid", str(pid), *words]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=pin(CLIENT_CPU))
     return json.loads(done.stdout)

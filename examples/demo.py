@@ -17,10 +17,9 @@ from statistics import median
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benches import loops, paired, processes  # noqa: E402  (the project's folder had to come first)
+from benches import loops, network, paired  # noqa: E402  (the project's folder had to come first)
 
 ROUNDS = 5
-CONNECTIONS = 64
 
 
 def heading(text):
@@ -81,18 +80,16 @@ def comparison():
     heading("3. The same service on three loops")
     present, absent = loops.split(loops.LOOPS)
 
-    def measure(factory):
-        with processes.serve(["-m", "benches.servers", "uvicorn", factory]) as server:
-            return processes.load("http", server["address"], server["pid"], connections=CONNECTIONS, seconds=1)
-
-    print(f"{CONNECTIONS} keep-alive connections, {ROUNDS} interleaved rounds of 1 s, medians\n", flush=True)
-    reports = paired.interleave(ROUNDS, present, measure)
+    row = "uvicorn, hello x 64"
+    print(f"64 keep-alive connections, {ROUNDS} interleaved rounds of 1 s, medians\n", flush=True)
+    with contextlib.ExitStack() as stack:
+        servers = {name: stack.enter_context(network.server(row, factory)) for name, factory in present.items()}
+        reports = paired.interleave(ROUNDS, servers, lambda server: network.measure(row, server, seconds=1))
     rates = {name: [report["requests_per_second"] for report in reports[name]] for name in present}
     costs = {name: [report["server_cpu_us_per_request"] for report in reports[name]] for name in present}
 
     def times(name, base):
-        ratio = paired.ratio(costs, name, base)
-        return "" if ratio is None else f"{ratio:.2f} x"
+        return f"{paired.ratio(costs, name, base):.2f} x" if base in present and name != base else ""
 
     rows = [
         [name, f"{median(rates[name]):,.0f}", f"{median(costs[name]):.1f} us", times(name, "asyncio"), times(name, "uvloop")]

@@ -38,7 +38,11 @@ bench: build load $(VENV)/.bench
 bench-quick: build load $(VENV)/.bench
 	$(BIN)/python -m benches --quick
 
-test: build
+$(VENV)/.ecosystem: $(VENV)/.tools $(addsuffix /requirements.txt, tests/ecosystem benches examples)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/ecosystem/requirements.txt
+	touch $@
+
+test: build $(VENV)/.ecosystem
 	cargo test --workspace --exclude ferrio-python
 	$(BIN)/python -m pytest
 

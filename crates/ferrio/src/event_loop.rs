@@ -1,0 +1,534 @@
+//! The loop: one [`turn`](Engine::turn) serves callbacks of the host language and Rust futures alike.
+//!
+//! A turn is asyncio's: ask the operating system (sleeping only if nothing is ready), append what it reports, append
+//! the timers that are due, then run what the ready queue held at that moment. What a step makes ready belongs to the
+//! next turn.
+//!
+//! An engine belongs to one thread, which is not checked here (it is neither `Send` nor `Sync`); its [`Remote`] is for
+//! the others. Everything takes `&self`, because a step may call any function of the loop that runs it; see
+//! [`Short`] for the rule that makes this safe.
+
+use std::cell::Cell;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use async_task::Runnable;
+
+use crate::cause::{Cause, Kind};
+use crate::clock::Clock;
+use crate::descriptors::{Descriptors, Direction, Watcher, split, token};
+use crate::host::Host;
+use crate::inbox::Inbox;
+use crate::poll::{self, Event, Interest, Mode, Poller, RawFd};
+use crate::ready::{Order, Ready};
+use crate::short::Short;
+use crate::task;
+use crate::timers::{TimerId, Timers};
+
+/// What the ready queue holds.
+pub(crate) enum Work<J> {
+    /// A callback of the host language.
+    Host(J),
+    /// One poll of a Rust future.
+    Rust(Runnable),
+}
+
+/// What a timer does when it is due.
+pub enum Due<J> {
+    /// Makes a callback ready.
+    Job(J),
+    /// Wakes a Rust future.
+    Wake(Waker),
+}
+
+/// One event loop.
+pub struct Engine<H: Host> {
+    /// The language's own state.
+    pub host: H,
+    clock: Clock,
+    /// Gone once the loop is closed.
+    poller: Short<Option<Arc<Poller>>>,
+    remote: Arc<Remote<H::Job>>,
+    ready: Short<Ready<Work<H::Job>>>,
+    timers: Short<Timers<Due<H::Job>>>,
+    descriptors: Short<Descriptors<H::Job>>,
+    events: Cell<Vec<Event>>,
+    /// Why whatever runs now runs: it is the cause of all that it makes ready.
+    cause: Cell<Cause>,
+    /// The number of steps begun so far.
+    steps: Cell<u64>,
+    stopping: Cell<bool>,
+}
+
+/// The half of a loop that other threads may touch.
+pub struct Remote<J> {
+    inbox: Inbox<(Work<J>, Cause)>,
+    /// Gone once the loop is closed: nobody listens any more. Locked only to wake a sleeping loop.
+    waker: Mutex<Option<poll::Waker>>,
+}
+
+impl<J: Send + 'static> Remote<J> {
+    /// Makes `job` ready, from any thread, and wakes the loop if it sleeps.
+    pub fn soon(&self, job: J, cause: Cause) {
+        self.post(Work::Host(job), cause);
+    }
+
+    /// Wakes the loop if it sleeps, with nothing to do: it looks again at what is due.
+    pub fn nudge(&self) {
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn post(&self, work: Work<J>, cause: Cause) {
+        if self.inbox.push((work, cause)) {
+            self.nudge();
+        }
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// A loop with nothing to do.
+    pub fn new(host: H, clock: Clock, order: Order) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let remote = Arc::new(Remote { inbox: Inbox::default(), waker: Mutex::new(Some(poller.waker())) });
+        Ok(Engine {
+            host,
+            clock,
+            poller: Short::new(Some(Arc::new(poller))),
+            remote,
+            ready: Short::new(Ready::new(order)),
+            timers: Short::default(),
+            descriptors: Short::default(),
+            events: Cell::default(),
+            cause: Cell::new(Cause::OUTSIDE),
+            steps: Cell::new(0),
+            stopping: Cell::new(false),
+        })
+    }
+
+    // --- the ready queue -------------------------------------------------------------------------------------------
+
+    /// Makes `job` ready for the next turn; its cause is whatever runs now.
+    #[inline]
+    pub fn soon(&self, job: H::Job) {
+        self.enqueue(Work::Host(job), self.cause.get());
+    }
+
+    /// Makes `job` ready for the next turn with a cause that the caller knows better.
+    pub fn soon_because(&self, job: H::Job, cause: Cause) {
+        self.enqueue(Work::Host(job), cause);
+    }
+
+    /// The one way in.
+    #[inline]
+    pub(crate) fn enqueue(&self, work: Work<H::Job>, cause: Cause) {
+        self.ready.with(|ready| ready.push(work, cause));
+    }
+
+    /// How many entries are ready.
+    pub fn ready_len(&self) -> usize {
+        self.ready.with(|ready| ready.len())
+    }
+
+    /// What other threads need to reach this loop.
+    pub fn remote(&self) -> &Arc<Remote<H::Job>> {
+        &self.remote
+    }
+
+    /// Why whatever runs now runs.
+    pub fn cause(&self) -> Cause {
+        self.cause.get()
+    }
+
+    /// How many steps have begun.
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------------
+
+    /// The loop's clock, in nanoseconds.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Sets a timer for `when` (nanoseconds of the loop's clock).
+    pub fn timer(&self, when: u64, due: Due<H::Job>) -> TimerId {
+        self.timers.with(|timers| timers.insert(when, due))
+    }
+
+    /// Cancels a timer. `None` if it has fired or was cancelled before.
+    #[must_use = "dropping the value may run foreign code: do it where that is allowed"]
+    pub fn cancel_timer(&self, id: TimerId) -> Option<Due<H::Job>> {
+        self.timers.with(|timers| timers.remove(id))
+    }
+
+    // --- descriptors -----------------------------------------------------------------------------------------------
+
+    /// Runs `job` on every turn in which `fd` has news, until [`unwatch`](Self::unwatch); replaces and returns the
+    /// job that did so before.
+    ///
+    /// # Errors
+    /// The operating system's, if it cannot watch `fd` (EBADF, EPERM for a regular file).
+    pub fn watch(&self, fd: RawFd, direction: Direction, job: H::Job) -> io::Result<Option<H::Job>> {
+        let former = self.set_watcher(fd, direction, Watcher::Always(job))?;
+        Ok(match former {
+            Some(Watcher::Always(job)) => Some(job),
+            Some(Watcher::Once(waker)) => {
+                waker.wake();
+                None
+            }
+            None => None,
+        })
+    }
+
+    /// Wakes `waker` the next time `fd` has news. Only one waits for a direction: who waited before is woken, to look
+    /// for itself.
+    ///
+    /// # Errors
+    /// The operating system's, if it cannot watch `fd`; `AlreadyExists` if a job watches it.
+    pub fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<()> {
+        let taken = self.descriptors.with(|all| {
+            all.get(fd).is_some_and(|slot| matches!(slot.watchers[direction as usize], Some(Watcher::Always(_))))
+        });
+        if taken {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("descriptor {fd} is watched already")));
+        }
+        if let Some(Watcher::Once(former)) = self.set_watcher(fd, direction, Watcher::Once(waker))? {
+            former.wake();
+        }
+        Ok(())
+    }
+
+    /// Stops watching one direction of `fd` and returns the job, if one watched. Must come before `fd` is closed.
+    #[must_use = "dropping the value may run foreign code: do it where that is allowed"]
+    pub fn unwatch(&self, fd: RawFd, direction: Direction) -> Option<H::Job> {
+        let removed = self.descriptors.with(|all| {
+            let slot = all.get(fd)?;
+            let removed = slot.watchers[direction as usize].take()?;
+            match slot.wanted() {
+                Some((interest, mode)) => {
+                    // Narrowing what is watched can only fail for a descriptor that is gone, which has no news.
+                    drop(self.arm(fd, slot.generation, interest, mode, true));
+                    slot.armed = Some((interest, mode));
+                }
+                None => {
+                    self.forget(fd);
+                    slot.armed = None;
+                    slot.generation = slot.generation.wrapping_add(1);
+                }
+            }
+            Some(removed)
+        });
+        match removed? {
+            Watcher::Always(job) => Some(job),
+            Watcher::Once(waker) => {
+                drop(waker);
+                None
+            }
+        }
+    }
+
+    /// Drops a registration kept for the next wait: `fd` is about to be closed or handed away.
+    pub fn release(&self, fd: RawFd) {
+        let watchers = self.descriptors.with(|all| {
+            let slot = all.get(fd)?;
+            if slot.armed.take().is_some() {
+                self.forget(fd);
+            }
+            slot.generation = slot.generation.wrapping_add(1);
+            Some(std::mem::take(&mut slot.watchers))
+        });
+        drop(watchers);
+    }
+
+    /// Whether a job watches this direction of `fd`.
+    pub fn is_watched(&self, fd: RawFd, direction: Direction) -> bool {
+        self.descriptors.with(|all| all.get(fd).is_some_and(|slot| slot.watchers[direction as usize].is_some()))
+    }
+
+    fn set_watcher(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        watcher: Watcher<H::Job>,
+    ) -> io::Result<Option<Watcher<H::Job>>> {
+        self.descriptors.with(|all| {
+            // A number that nobody has watched yet may be no descriptor at all: ask the kernel before making room.
+            if all.get(fd).is_none() {
+                let (interest, mode) = wanted_alone(direction, &watcher);
+                self.arm(fd, 0, interest, mode, false)?;
+                all.entry(fd).armed = Some((interest, mode));
+            }
+            let slot = all.entry(fd);
+            let former = slot.watchers[direction as usize].replace(watcher);
+            let wanted = slot.wanted();
+            // A level-triggered registration stands; one that reports once must be armed again.
+            if let Some((interest, mode)) = wanted
+                && (slot.armed != wanted || mode == Mode::Once)
+            {
+                let armed = self.arm(fd, slot.generation, interest, mode, slot.armed.is_some());
+                if let Err(error) = armed {
+                    slot.watchers[direction as usize] = former;
+                    return Err(error);
+                }
+                slot.armed = wanted;
+            }
+            Ok(former)
+        })
+    }
+
+    fn poller(&self) -> io::Result<Arc<Poller>> {
+        let poller = self.poller.with(|poller| poller.clone());
+        poller.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the loop is closed"))
+    }
+
+    fn arm(&self, fd: RawFd, generation: u32, interest: Interest, mode: Mode, known: bool) -> io::Result<()> {
+        self.poller()?.arm(fd, token(fd, generation), interest, mode, known)
+    }
+
+    fn forget(&self, fd: RawFd) {
+        self.poller.with(|poller| poller.as_ref().map(|poller| poller.forget(fd)));
+    }
+
+    // --- running ---------------------------------------------------------------------------------------------------
+
+    /// Turns until [`stop`](Self::stop): at least once, and the turn in which `stop` was called to its end.
+    ///
+    /// # Errors
+    /// What a step has raised to end the run; everything else stays queued, and the loop can run again.
+    pub fn run(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
+        let _current = task::Current::enter(self);
+        let result = loop {
+            if let Err(abort) = self.turn(cx) {
+                break Err(abort);
+            }
+            if self.stopping.get() {
+                break Ok(());
+            }
+        };
+        self.stopping.set(false);
+        H::settle(self, cx);
+        result
+    }
+
+    /// Ends the run after the present turn, or the next run after one turn.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// Poll, then I/O, then due timers, then a snapshot of what is ready.
+    pub fn turn(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
+        self.poll(cx)?;
+        self.fire_timers();
+        let mut left = self.ready_len();
+        while left > 0 {
+            let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { break };
+            left -= 1;
+            self.step(cx, work, cause)?;
+        }
+        self.cause.set(Cause::OUTSIDE);
+        Ok(())
+    }
+
+    #[inline]
+    fn step(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause) -> Result<(), H::Abort> {
+        let number = self.steps.get() + 1;
+        self.steps.set(number);
+        self.cause.set(Cause::new(Kind::Step, number));
+        // Catching costs nothing measurable per step (tables, no code on the good path).
+        let outcome = catch_unwind(AssertUnwindSafe(|| match work {
+            Work::Host(job) => H::run(self, cx, job, cause),
+            Work::Rust(runnable) => {
+                runnable.run();
+                Ok(())
+            }
+        }));
+        match outcome {
+            Ok(result) => result,
+            Err(panic) => {
+                H::panicked(self, cx, panic);
+                Ok(())
+            }
+        }
+    }
+
+    fn poll(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
+        H::settle(self, cx);
+        let mut events = self.events.take();
+        let waited = self.wait(cx, &mut events);
+        self.drain_inbox();
+        if waited.is_ok() {
+            self.dispatch(cx, &events);
+        }
+        events.clear();
+        self.events.set(events);
+        waited.or_else(|error| H::wait_failed(self, cx, error))
+    }
+
+    fn wait(&self, cx: H::Cx<'_>, events: &mut Vec<Event>) -> io::Result<()> {
+        let poller = self.poller()?;
+        let busy = self.stopping.get() || !self.ready.with(|ready| ready.is_empty());
+        if busy || !self.remote.inbox.is_empty() {
+            return poller.wait(Some(0), events);
+        }
+        let deadline = self.timers.with(|timers| timers.next_deadline());
+        if let (Some(deadline), true) = (deadline, self.clock.is_virtual()) {
+            poller.wait(Some(0), events)?;
+            if events.is_empty() && self.remote.inbox.is_empty() {
+                self.clock.jump_to(deadline);
+            }
+            return Ok(());
+        }
+        let timeout = deadline.map(|deadline| deadline.saturating_sub(self.now()));
+        if timeout == Some(0) || !self.remote.inbox.fall_asleep() {
+            return poller.wait(Some(0), events);
+        }
+        let waited = H::park(cx, || poller.wait(timeout, events));
+        self.remote.inbox.wake_up();
+        waited
+    }
+
+    fn drain_inbox(&self) {
+        if !self.remote.inbox.is_empty() {
+            for (work, cause) in self.remote.inbox.drain() {
+                self.enqueue(work, cause);
+            }
+        }
+    }
+
+    fn dispatch(&self, cx: H::Cx<'_>, events: &[Event]) {
+        for event in events {
+            let (fd, generation) = split(event.token);
+            for direction in [Direction::Read, Direction::Write] {
+                let news = if direction == Direction::Read { event.readable } else { event.writable };
+                if news {
+                    self.tell(cx, fd, generation, direction);
+                }
+            }
+            // One that reports once has fallen silent; whoever still waits for its other direction must be heard.
+            self.rearm_silent(fd, generation);
+        }
+        self.cause.set(Cause::OUTSIDE);
+    }
+
+    fn tell(&self, cx: H::Cx<'_>, fd: RawFd, generation: u32, direction: Direction) {
+        let cause = Cause::descriptor(fd as i64, direction == Direction::Write);
+        let waker = self.descriptors.with(|all| {
+            let slot = all.get(fd).filter(|slot| slot.generation == generation)?;
+            let watcher = &mut slot.watchers[direction as usize];
+            match watcher {
+                Some(Watcher::Always(job)) => {
+                    let job = H::again(cx, job);
+                    self.enqueue(Work::Host(job), cause);
+                    None
+                }
+                Some(Watcher::Once(_)) => watcher.take(),
+                None => None,
+            }
+        });
+        if let Some(Watcher::Once(waker)) = waker {
+            self.cause.set(cause);
+            waker.wake();
+        }
+    }
+
+    fn rearm_silent(&self, fd: RawFd, generation: u32) {
+        self.descriptors.with(|all| {
+            let Some(slot) = all.get(fd).filter(|slot| slot.generation == generation) else { return };
+            let Some(armed) = slot.armed else { return };
+            let Some((interest, mode)) = slot.wanted() else {
+                if armed.1 == Mode::Level {
+                    self.forget(fd);
+                    slot.armed = None;
+                }
+                return;
+            };
+            if armed.1 == Mode::Once || armed != (interest, mode) {
+                // It was armed a moment ago: it fails only if the descriptor was closed, which has no news.
+                drop(self.arm(fd, generation, interest, mode, true));
+                slot.armed = Some((interest, mode));
+            }
+        });
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.with(|timers| timers.is_empty()) {
+            return;
+        }
+        let now = self.now();
+        while let Some((id, due)) = self.timers.with(|timers| timers.pop_due(now)) {
+            let cause = Cause::new(Kind::Timer, id.sequence());
+            match due {
+                Due::Job(job) => self.enqueue(Work::Host(job), cause),
+                Due::Wake(waker) => {
+                    self.cause.set(cause);
+                    waker.wake();
+                }
+            }
+        }
+        self.cause.set(Cause::OUTSIDE);
+    }
+
+    // --- the end ---------------------------------------------------------------------------------------------------
+
+    /// Forgets everything that waits: ready entries, timers, watchers, messages. Dropping them may run foreign code
+    /// that adds more, so this goes on until nothing is left.
+    pub fn clear(&self) {
+        loop {
+            let messages: Vec<_> = self.remote.inbox.drain().collect();
+            let ready = self.ready.with(|ready| ready.take_all());
+            let timers = self.timers.with(|timers| timers.take_all());
+            let watchers: Vec<_> = self.descriptors.with(|all| {
+                let forget = |(fd, slot): (RawFd, &mut crate::descriptors::Slot<H::Job>)| {
+                    if slot.armed.take().is_some() {
+                        self.forget(fd);
+                    }
+                    slot.generation = slot.generation.wrapping_add(1);
+                    std::mem::take(&mut slot.watchers)
+                };
+                all.iter().flat_map(forget).flatten().collect()
+            });
+            if messages.is_empty() && ready.is_empty() && timers.is_empty() && watchers.is_empty() {
+                return;
+            }
+            drop((messages, ready, timers, watchers));
+        }
+    }
+
+    /// Forgets everything that waits and gives the loop's descriptors back. Nothing can be watched from here on, and
+    /// what other threads still send is dropped with the loop.
+    pub fn close(&self) {
+        self.clear();
+        let waker = self.remote.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let poller = self.poller.with(|poller| poller.take());
+        drop((waker, poller));
+    }
+
+    /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
+    pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+        self.ready.with(|ready| {
+            ready.iter().try_for_each(|(work, _)| if let Work::Host(job) = work { visit(job) } else { Ok(()) })
+        })?;
+        self.timers.with(|timers| {
+            timers.values().try_for_each(|due| if let Due::Job(job) = due { visit(job) } else { Ok(()) })
+        })?;
+        self.descriptors.with(|all| {
+            all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
+                Watcher::Always(job) => visit(job),
+                Watcher::Once(_) => Ok(()),
+            })
+        })
+    }
+}
+
+/// What the poller is told for a first watcher.
+fn wanted_alone<J>(direction: Direction, watcher: &Watcher<J>) -> (Interest, Mode) {
+    let interest = Interest { read: direction == Direction::Read, write: direction == Direction::Write };
+    let mode = if matches!(watcher, Watcher::Always(_)) { Mode::Level } else { Mode::Once };
+    (interest, mode)
+}

@@ -1,0 +1,57 @@
+"""What native code says in Python because it is said rarely: reprs, debug mode's checks and tracebacks."""
+
+import asyncio
+import logging
+import sys
+from asyncio import format_helpers
+
+logger = logging.getLogger("asyncio")
+
+
+def describe_callback(handle):
+    """The callback with its arguments and where it is defined, as asyncio words it."""
+    return format_helpers._format_callback_source(handle._callback, handle._args or ())
+
+
+def handle_repr(handle):
+    info = [type(handle).__name__]
+    if handle._cancelled:
+        info.append("cancelled")
+    when = getattr(handle, "_when", None)
+    if when is not None:
+        info.append(f"when={when}")
+    if handle._callback is not None:
+        info.append(describe_callback(handle))
+    if handle._source_traceback:
+        frame = handle._source_traceback[-1]
+        info.append(f"created at {frame[0]}:{frame[1]}")
+    return f"<{' '.join(info)}>"
+
+
+def extract_stack():
+    """The stack of whoever called the native code that called this."""
+    return format_helpers.extract_stack(sys._getframe(1))
+
+
+def check_callback(callback, method):
+    if asyncio.iscoroutine(callback) or _is_coroutine_function(callback):
+        raise TypeError(f"coroutines cannot be used with {method}()")
+    if not callable(callback):
+        raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")
+
+
+def _is_coroutine_function(callback):
+    if sys.version_info >= (3, 14):
+        import inspect
+
+        return inspect.iscoroutinefunction(callback)
+    return asyncio.iscoroutinefunction(callback)
+
+
+def log_slow(handle, seconds):
+    logger.warning("Executing %s took %.3f seconds", _describe_handle(handle), seconds)
+
+
+def _describe_handle(handle):
+    task = getattr(getattr(handle, "_callback", None), "__self__", None)
+    return repr(task) if isinstance(task, asyncio.Task) else repr(handle)

@@ -34,6 +34,7 @@ LOOPS = [_loop_named(name) for name in os.environ.get("FERRIO_TEST_LOOPS", "stoc
 
 
 def pytest_configure(config):
+    config.real_stderr = os.dup(sys.stderr.fileno())  # Taken before pytest starts to capture.
     config.addinivalue_line("markers", "stock_differs(reason, when=True): CPython's loop is known to fail this test")
     config.addinivalue_line("markers", "ferrio_only(reason): says something about ferrio that has no meaning elsewhere")
 
@@ -41,32 +42,29 @@ def pytest_configure(config):
 def pytest_generate_tests(metafunc):
     if "loop_under_test" not in metafunc.fixturenames:
         return
-    only = metafunc.definition.get_closest_marker("ferrio_only")
-    differs = metafunc.definition.get_closest_marker("stock_differs")
-    chosen = []
-    for loop in LOOPS:
-        marks = []
-        if loop.name == "stock":
-            if only:
-                continue
-            if differs and differs.kwargs.get("when", True):
-                # Strict: the day the stock loop passes, the mark has to go.
-                marks.append(pytest.mark.xfail(reason=differs.args[0], strict=True))
-        chosen.append(pytest.param(loop, id=loop.name, marks=marks))
-    metafunc.parametrize("loop_under_test", chosen, scope="function")
+    stock_too = metafunc.definition.get_closest_marker("ferrio_only") is None
+    chosen = [pytest.param(loop, id=loop.name) for loop in LOOPS if stock_too or loop.name != "stock"]
+    metafunc.parametrize("loop_under_test", chosen)
 
 
 def pytest_collection_modifyitems(items):
     here = os.path.dirname(__file__)
     for item in items:
-        if str(item.path).startswith(here) and item.get_closest_marker("timeout") is None:
+        if not str(item.path).startswith(here):
+            continue
+        if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST, method="signal"))
+        differs = item.get_closest_marker("stock_differs")
+        loop = getattr(item, "callspec", None) and item.callspec.params.get("loop_under_test")
+        if differs and loop and loop.name == "stock" and differs.kwargs.get("when", True):
+            # Strict: the day the stock loop passes, the mark has to go.
+            item.add_marker(pytest.mark.xfail(reason=differs.args[0], strict=True))
 
 
 @pytest.fixture(autouse=True)
-def watchdog():
+def watchdog(pytestconfig):
     """Kill the run, showing every thread's stack, when a test hangs where no exception reaches."""
-    faulthandler.dump_traceback_later(SECONDS_UNTIL_KILLED, exit=True, file=sys.__stderr__)
+    faulthandler.dump_traceback_later(SECONDS_UNTIL_KILLED, exit=True, file=pytestconfig.real_stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
 

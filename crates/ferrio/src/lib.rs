@@ -13,11 +13,14 @@ mod descriptors;
 pub mod event_loop;
 pub mod host;
 pub mod inbox;
+pub mod net;
 pub mod poll;
 mod pool;
 pub mod ready;
 mod run;
 mod short;
+#[cfg(unix)]
+pub mod signal;
 pub mod task;
 mod tasks;
 pub mod timers;

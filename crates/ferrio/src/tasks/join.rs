@@ -33,6 +33,19 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
+    // A big future is moved about as a pointer: by value, each of the layers round it may copy it onto the stack.
+    if size_of::<F>() > BIG { start(Box::pin(future)) } else { start(future) }
+}
+
+/// Futures bigger than this are boxed.
+const BIG: usize = 1024;
+
+#[track_caller]
+fn start<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
     task::current(|reactor| {
         let unwanted = Arc::new(AtomicBool::new(false));
         let number = reactor.next_task();

@@ -58,10 +58,13 @@ def _describe_handle(handle):
     return repr(task) if isinstance(task, asyncio.Task) else repr(handle)
 
 
-def check_ssl_socket(sock):
-    ssl = sys.modules.get("ssl")
-    if ssl is not None and isinstance(sock, ssl.SSLSocket):
-        raise TypeError("Socket cannot be of type SSLSocket")
+def warn_lost_write():
+    logger.warning("socket.send() raised exception.")
+
+
+def log_lost(transport, message, error):
+    """Debug mode: a connection ended with an OSError, which is no bug of anybody here."""
+    logger.debug("%r: %s", transport, message, exc_info=error)
 
 
 def timed_getaddrinfo(loop):

@@ -14,10 +14,10 @@ use ferrio::poll::RawFd;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyInt, PyString};
 
 use super::Loop;
+use super::connections::check_plain_socket;
 use super::resolver::ensure_resolved;
 use super::watchers::descriptor;
 use crate::awaitable::{awaitable, ready, sleep};
@@ -252,8 +252,8 @@ const LAST_PAUSE: u64 = 64_000_000;
 /// that blocks.
 pub fn check_socket(core: &Core, sock: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = sock.py();
-    if !sock.get_type().is(methods(py)?.class.bind(py)) {
-        imports(py)?.helpers.bind(py).call_method1(intern!(py, "check_ssl_socket"), (sock,))?;
+    if !sock.get_type().is(imports(py)?.socket.bind(py)) {
+        check_plain_socket(sock)?;
     }
     if core.debug() && sock.call_method0(intern!(py, "gettimeout"))?.ne(0)? {
         return Err(PyValueError::new_err("the socket must be non-blocking"));
@@ -274,27 +274,11 @@ async fn wait(core: &Arc<Core>, sock: &Py<PyAny>, direction: Direction) -> PyRes
     ready(core, fd, direction).await
 }
 
-/// CPython's own methods: a class that inherits them can be served without calling them.
-struct Methods {
-    /// `socket.socket`.
-    class: Py<PyAny>,
-    native: Py<PyAny>,
-}
-
-fn methods(py: Python<'_>) -> PyResult<&'static Methods> {
-    static METHODS: PyOnceLock<Methods> = PyOnceLock::new();
-    METHODS.get_or_try_init(py, || {
-        let socket = py.import("socket")?;
-        let native = py.import("_socket")?.getattr("socket")?.unbind();
-        Ok(Methods { class: socket.getattr("socket")?.unbind(), native })
-    })
-}
-
 /// The descriptor of a socket whose method `name` is CPython's own, so that a system call does the same; -1 if it is
 /// closed, which the system call answers as the method would.
 fn native_descriptor(sock: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<Option<RawFd>> {
     let py = sock.py();
-    let native = methods(py)?.native.bind(py);
+    let native = imports(py)?.native_socket.bind(py);
     let class = sock.get_type();
     if !class.is_subclass(native)? || !class.getattr(name)?.is(&native.getattr(name)?) {
         return Ok(None);

@@ -19,4 +19,4 @@ mod short;
 pub mod task;
 pub mod timers;
 
-pub use descriptors::Direction;
+pub use descriptors::{Direction, WaitId};

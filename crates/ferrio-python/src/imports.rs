@@ -26,6 +26,8 @@ pub struct Imports {
     pub main_thread: Py<PyAny>,
     /// `socket.socket`.
     pub socket: Py<PyAny>,
+    /// `_socket.socket`, whose methods are the system calls.
+    pub native_socket: Py<PyAny>,
     /// `asyncio.trsock.TransportSocket`.
     pub transport_socket: Py<PyAny>,
     pub buffered_protocol: Py<PyAny>,
@@ -65,6 +67,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             get_coroutine_origin_tracking_depth: get(&sys, "get_coroutine_origin_tracking_depth")?,
             main_thread: get(&py.import("threading")?, "main_thread")?,
             socket: get(&py.import("socket")?, "socket")?,
+            native_socket: get(&py.import("_socket")?, "socket")?,
             transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,

@@ -6,6 +6,7 @@
 
 mod awaitable;
 mod core;
+mod errors;
 mod event_loop;
 mod ffi;
 mod handle;

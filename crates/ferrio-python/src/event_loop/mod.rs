@@ -5,7 +5,10 @@
 //! whose `EventLoop` is the class that users see.
 
 mod connections;
+mod resolver;
 mod scheduling;
+#[cfg(unix)]
+mod sockets;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};

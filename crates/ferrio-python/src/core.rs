@@ -287,7 +287,7 @@ impl Core {
             error.write_unraisable(py, None);
             return Ok(());
         };
-        the_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+        call_exception_handler(&the_loop, &error, context)
     }
 
     /// Forgets all that waits and gives the descriptors back.
@@ -463,7 +463,25 @@ fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &B
     if !object.is_none() {
         context.set_item(intern!(py, "source"), object)?;
     }
-    the_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+    call_exception_handler(&the_loop, &error, context)
+}
+
+/// Calls the handler as asyncio does, from where the error is caught: `sys.exc_info()` and `logging.exception()` in it
+/// show that error.
+fn call_exception_handler(the_loop: &Bound<'_, PyAny>, error: &PyErr, context: Bound<'_, PyDict>) -> PyResult<()> {
+    let py = the_loop.py();
+    // SAFETY: attached; the first returns a new reference or null, the second takes none away.
+    let former = unsafe {
+        let former = pyo3::ffi::PyErr_GetHandledException();
+        pyo3::ffi::PyErr_SetHandledException(error.value(py).as_ptr());
+        Bound::<PyAny>::from_owned_ptr_or_opt(py, former)
+    };
+    let called = the_loop.call_method1(intern!(py, "call_exception_handler"), (context,));
+    // SAFETY: as above; null stands for no exception.
+    unsafe {
+        pyo3::ffi::PyErr_SetHandledException(former.map_or(std::ptr::null_mut(), |former| former.as_ptr()));
+    }
+    called.map(drop)
 }
 
 /// What a panic said.

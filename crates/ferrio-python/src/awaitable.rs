@@ -28,6 +28,7 @@ use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::{Confined, Core, Job, done_future, new_future, panic_message};
+use crate::errors::from_io;
 use crate::ffi::context::run_in;
 use crate::imports::imports;
 
@@ -450,7 +451,7 @@ impl Future for Readiness {
             return Poll::Ready(Ok(()));
         }
         let armed = self.core.engine().and_then(|engine| {
-            engine.wake_on(self.fd, self.direction, cx.waker().clone()).map_err(PyErr::from)
+            engine.wake_on(self.fd, self.direction, cx.waker().clone()).map_err(from_io)
         });
         match armed {
             Ok(()) => {

@@ -23,6 +23,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::awaitable::OwnedWaker;
+use crate::errors::from_io;
 use crate::handle;
 use crate::imports::imports;
 
@@ -398,7 +399,7 @@ impl Host for PyHost {
     }
 
     fn wait_failed(_engine: &Engine<Self>, py: Python<'_>, error: io::Error) -> PyResult<()> {
-        if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(error.into()) }
+        if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(from_io(error)) }
     }
 
     fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {

@@ -24,6 +24,9 @@ pub struct Imports {
     pub set_coroutine_origin_tracking_depth: Py<PyAny>,
     pub get_coroutine_origin_tracking_depth: Py<PyAny>,
     pub main_thread: Py<PyAny>,
+    /// What handles give as their `__class__`.
+    pub handle: Py<PyAny>,
+    pub timer_handle: Py<PyAny>,
     /// `socket.socket`.
     pub socket: Py<PyAny>,
     /// `_socket.socket`, whose methods are the system calls.
@@ -66,6 +69,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             set_coroutine_origin_tracking_depth: get(&sys, "set_coroutine_origin_tracking_depth")?,
             get_coroutine_origin_tracking_depth: get(&sys, "get_coroutine_origin_tracking_depth")?,
             main_thread: get(&py.import("threading")?, "main_thread")?,
+            handle: get(&py.import("ferrio.handles")?, "Handle")?,
+            timer_handle: get(&py.import("ferrio.handles")?, "TimerHandle")?,
             socket: get(&py.import("socket")?, "socket")?,
             native_socket: get(&py.import("_socket")?, "socket")?,
             transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,

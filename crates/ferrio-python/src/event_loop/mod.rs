@@ -37,7 +37,7 @@ impl Loop {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         imports(py)?;
-        Ok(Loop { core: Core::new()?, task_factory: Mutex::default() })
+        Ok(Loop { core: Core::new().map_err(crate::errors::from_io)?, task_factory: Mutex::default() })
     }
 
     fn __init__(this: &Bound<'_, Self>) {

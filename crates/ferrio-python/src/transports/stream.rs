@@ -27,6 +27,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::address::RawAddress;
 use super::write_queue::{WriteQueue, receive};
 use crate::core::{Confined, Core, Job};
+use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
 
@@ -220,7 +221,7 @@ impl StreamTransport {
         let state = this.get().state()?;
         if !state.read_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
-            drop(this.get().core.engine()?.watch(state.fd, Direction::Read, job)?);
+            drop(this.get().core.engine()?.watch(state.fd, Direction::Read, job).map_err(from_io)?);
         }
         Ok(())
     }
@@ -313,7 +314,7 @@ impl StreamTransport {
         if error.kind() == io::ErrorKind::WouldBlock {
             return Ok(());
         }
-        Self::fatal(this, error.into(), "Fatal read error on socket transport")
+        Self::fatal(this, from_io(error), "Fatal read error on socket transport")
     }
 
     fn on_eof(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -377,7 +378,7 @@ impl StreamTransport {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !state.write_watched.replace(true) {
                         let job = Job::Call(this.clone().into_any().unbind(), Self::on_writable);
-                        drop(transport.core.engine()?.watch(state.fd, Direction::Write, job)?);
+                        drop(transport.core.engine()?.watch(state.fd, Direction::Write, job).map_err(from_io)?);
                     }
                     return Ok(());
                 }
@@ -385,7 +386,7 @@ impl StreamTransport {
                     let left = state.queue.borrow_mut().take();
                     drop(left);
                     transport.unwatch_writes()?;
-                    return Self::fatal(this, error.into(), "Fatal write error on socket transport");
+                    return Self::fatal(this, from_io(error), "Fatal write error on socket transport");
                 }
             }
         }
@@ -709,8 +710,12 @@ impl StreamTransport {
         Self::lose(this, None)
     }
 
-    /// Close at once, throwing away what is queued.
+    /// Close at once, throwing away what the kernel has not taken.
     fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
+        // What this turn has written would have left by now, had it not been gathered.
+        if this.get().state()?.gathering.get() {
+            Self::flush(this)?;
+        }
         Self::_force_close(this, None)
     }
 

@@ -23,6 +23,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::awaitable::OwnedWaker;
+#[cfg(unix)]
+use crate::event_loop::signals;
 use crate::handle;
 use crate::imports::imports;
 
@@ -37,14 +39,19 @@ pub enum Job {
     Call(Py<PyAny>, Call),
     /// A Rust future's waker fired.
     Wake(Arc<OwnedWaker>),
+    /// CPython has noted a signal: its handlers run now.
+    #[cfg(unix)]
+    Signals,
 }
 
 impl Job {
-    /// The Python object that the job keeps alive.
-    pub fn object(&self) -> &Py<PyAny> {
+    /// The Python object that the job keeps alive, if it does.
+    pub fn object(&self) -> Option<&Py<PyAny>> {
         match self {
-            Job::Handle(object) | Job::Call(object, _) => object,
-            Job::Wake(waker) => waker.awaitable(),
+            Job::Handle(object) | Job::Call(object, _) => Some(object),
+            Job::Wake(waker) => Some(waker.awaitable()),
+            #[cfg(unix)]
+            Job::Signals => None,
         }
     }
 }
@@ -61,6 +68,14 @@ pub struct PyHost {
     transports: RefCell<HashMap<RawFd, *mut pyo3::ffi::PyObject>>,
     /// One everlasting finished future: what awaitables hand to `Task.__wakeup`.
     pub done: RefCell<Option<Py<PyAny>>>,
+}
+
+impl PyHost {
+    /// The Python loop, unless it is gone.
+    fn loop_object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: the pointer is null or the living `Loop`, which takes it back before it dies.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.loop_object.get()) }
+    }
 }
 
 /// One loop, without its Python object.
@@ -193,6 +208,15 @@ impl Core {
         }
     }
 
+    /// As [`soon`](Self::soon), with a cause that the caller knows better.
+    pub fn soon_because(&self, job: Job, cause: Cause) {
+        if self.is_mine() {
+            self.engine.soon_because(job, cause);
+        } else {
+            self.remote.soon(job, cause);
+        }
+    }
+
     /// Makes a native step of `object` ready.
     pub fn call_soon<T>(&self, object: &Bound<'_, T>, call: Call) {
         self.soon(Job::Call(object.as_any().clone().unbind(), call));
@@ -213,10 +237,7 @@ impl Core {
     /// # Errors
     /// RuntimeError if it is gone (collected without `close()`).
     pub fn loop_object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let object = self.engine.host.loop_object.get();
-        // SAFETY: the pointer is null or the living `Loop`, which takes it back before it dies.
-        unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }
-            .ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
+        self.engine.host.loop_object(py).ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
     }
 
     /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile. `f` must not call out.
@@ -288,7 +309,7 @@ impl Core {
 
     /// For the garbage collector, which has stopped everybody else.
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        self.engine.for_each_job(|job| visit.call(job.object()))?;
+        self.engine.for_each_job(|job| job.object().map_or(Ok(()), |object| visit.call(object)))?;
         if let Ok(done) = self.engine.host.done.try_borrow()
             && let Some(done) = &*done
         {
@@ -371,6 +392,9 @@ impl Host for PyHost {
             Job::Wake(waker) => {
                 waker.resume(py).or_else(|error| report_from(engine, py, error, waker.awaitable().bind(py)))
             }
+            // What a handler raises ends the run, whatever it is: nobody else could receive it.
+            #[cfg(unix)]
+            Job::Signals => engine.host.loop_object(py).map_or(Ok(()), |the_loop| signals::arrived(the_loop.cast()?)),
         }
     }
 
@@ -379,6 +403,8 @@ impl Host for PyHost {
             Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
             Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
             Job::Wake(waker) => Job::Wake(waker.clone()),
+            #[cfg(unix)]
+            Job::Signals => Job::Signals,
         }
     }
 
@@ -409,9 +435,7 @@ fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &B
     if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
         return Err(error);
     }
-    // SAFETY: null or the living `Loop` (see `Core::loop_object`).
-    let the_loop = unsafe { Bound::from_borrowed_ptr_or_opt(py, engine.host.loop_object.get()) };
-    let Some(the_loop) = the_loop else {
+    let Some(the_loop) = engine.host.loop_object(py) else {
         error.write_unraisable(py, Some(object));
         return Ok(());
     };

@@ -55,3 +55,12 @@ def log_slow(handle, seconds):
 def _describe_handle(handle):
     task = getattr(getattr(handle, "_callback", None), "__self__", None)
     return repr(task) if isinstance(task, asyncio.Task) else repr(handle)
+
+
+def warn_lost_write():
+    logger.warning("socket.send() raised exception.")
+
+
+def log_lost(transport, message, error):
+    """Debug mode: a connection ended with an OSError, which is no bug of anybody here."""
+    logger.debug("%r: %s", transport, message, exc_info=error)

@@ -10,6 +10,8 @@ mod event_loop;
 mod ffi;
 mod handle;
 mod imports;
+mod server;
+mod transports;
 
 use pyo3::prelude::*;
 
@@ -22,6 +24,10 @@ mod _ferrio {
     use crate::awaitable::Awaitable;
     #[pymodule_export]
     use crate::event_loop::Loop;
+    #[pymodule_export]
+    use crate::server::ServerCore;
+    #[pymodule_export]
+    use crate::transports::stream::StreamTransport;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

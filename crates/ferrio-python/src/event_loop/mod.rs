@@ -4,6 +4,7 @@
 //! program (exception handlers, the default executor, async generators' hooks) is in `python/ferrio/event_loop.py`,
 //! whose `EventLoop` is the class that users see.
 
+mod connections;
 mod scheduling;
 #[cfg(unix)]
 pub mod signals;

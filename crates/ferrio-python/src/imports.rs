@@ -33,6 +33,9 @@ pub struct Imports {
     pub ssl: Option<Py<PyModule>>,
     /// What a stream transport gives as its `__class__`.
     pub stream_transport: Py<PyAny>,
+    /// What a pipe's transports give.
+    pub read_pipe_transport: Py<PyAny>,
+    pub write_pipe_transport: Py<PyAny>,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -49,6 +52,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let base_events = py.import("asyncio.base_events")?;
         let native = py.import("_asyncio")?;
         let sys = py.import("sys")?;
+        let transports = py.import("ferrio.transports")?;
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
         Ok(Imports {
             future: get(&native, "Future")?,
@@ -68,7 +72,9 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
-            stream_transport: get(&py.import("ferrio.transports")?, "StreamTransport")?,
+            stream_transport: get(&transports, "StreamTransport")?,
+            read_pipe_transport: get(&transports, "ReadPipeTransport")?,
+            write_pipe_transport: get(&transports, "WritePipeTransport")?,
             helpers: py.import("ferrio._helpers")?.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

@@ -26,6 +26,9 @@ mod _ferrio {
     use crate::event_loop::Loop;
     #[pymodule_export]
     use crate::server::ServerCore;
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::pipe::{ReadPipe, WritePipe};
     #[pymodule_export]
     use crate::transports::stream::StreamTransport;
 

@@ -5,6 +5,8 @@
 //! whose `EventLoop` is the class that users see.
 
 mod connections;
+#[cfg(unix)]
+mod pipes;
 mod scheduling;
 #[cfg(unix)]
 pub mod signals;

@@ -30,6 +30,7 @@ use crate::core::{Confined, Core, Job};
 use crate::ffi::context::copy_current;
 use crate::handle;
 use crate::imports::imports;
+use crate::transports::pipe::set_nonblocking;
 
 unsafe extern "C" {
     /// Sets the descriptor that the C signal handler writes to (-1: none) and returns the former one. Part of CPython's
@@ -104,15 +105,6 @@ fn open_pipe(core: &Arc<Core>, state: &State) -> PyResult<RawFd> {
     let fd = writer.as_raw_fd();
     *state.pipe.borrow_mut() = Some(Pipe { reader, writer });
     Ok(fd)
-}
-
-fn set_nonblocking(fd: RawFd) -> io::Result<()> {
-    // SAFETY: no pointers; the kernel checks the descriptor.
-    let done = unsafe {
-        let flags = libc::fcntl(fd, libc::F_GETFL);
-        if flags < 0 { flags } else { libc::fcntl(fd, libc::F_SETFL, flags | libc::O_NONBLOCK) }
-    };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The run is over: signals go where they went before, unless somebody has redirected them meanwhile.

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import subprocess
 import sys
 from asyncio import format_helpers
 
@@ -64,3 +65,15 @@ def warn_lost_write():
 def log_lost(transport, message, error):
     """Debug mode: a connection ended with an OSError, which is no bug of anybody here."""
     logger.debug("%r: %s", transport, message, exc_info=error)
+
+
+def log_subprocess(command, shell, streams):
+    """Debug mode: a child is about to be started. Not its arguments, which may be secret, but where its streams lead."""
+    lines = [f"run shell command {command!r}" if shell else f"execute program {command[0]!r}"]
+    lines += [f"{name}={_stream(streams[name])}" for name in ("stdin", "stdout", "stderr") if streams[name] is not None]
+    logger.debug(" ".join(lines))
+
+
+def _stream(where):
+    names = {subprocess.PIPE: "<pipe>", subprocess.STDOUT: "<stdout>", subprocess.DEVNULL: "<devnull>"}
+    return names.get(where, repr(where)) if isinstance(where, int) else repr(where)

@@ -13,6 +13,12 @@ class StreamTransport(asyncio.Transport):
     __slots__ = ()
 
 
+class SubprocessTransport(asyncio.SubprocessTransport):
+    """A child process."""
+
+    __slots__ = ()
+
+
 class ReadPipeTransport(asyncio.ReadTransport):
     """The end of a pipe that is read."""
 

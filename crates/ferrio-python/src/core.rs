@@ -283,7 +283,7 @@ impl Core {
         message: &str,
         fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
     ) -> PyResult<()> {
-        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+        if ends_the_run(py, &error) {
             return Err(error);
         }
         let context = PyDict::new(py);
@@ -324,6 +324,11 @@ impl Core {
         let done = self.engine.host.done.borrow_mut().take();
         drop(done);
     }
+}
+
+/// Whether an error is no failure but a wish to end: it goes through everything.
+pub fn ends_the_run(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
 }
 
 fn wrong_thread() -> PyErr {
@@ -432,7 +437,7 @@ impl Host for PyHost {
 }
 
 fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &Bound<'_, PyAny>) -> PyResult<()> {
-    if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+    if ends_the_run(py, &error) {
         return Err(error);
     }
     let Some(the_loop) = engine.host.loop_object(py) else {

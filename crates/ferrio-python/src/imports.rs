@@ -36,6 +36,8 @@ pub struct Imports {
     /// What a pipe's transports give.
     pub read_pipe_transport: Py<PyAny>,
     pub write_pipe_transport: Py<PyAny>,
+    /// What a child's transport gives.
+    pub subprocess_transport: Py<PyAny>,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -75,6 +77,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             stream_transport: get(&transports, "StreamTransport")?,
             read_pipe_transport: get(&transports, "ReadPipeTransport")?,
             write_pipe_transport: get(&transports, "WritePipeTransport")?,
+            subprocess_transport: get(&transports, "SubprocessTransport")?,
             helpers: py.import("ferrio._helpers")?.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

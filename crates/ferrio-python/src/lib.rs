@@ -29,6 +29,9 @@ mod _ferrio {
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::pipe::{ReadPipe, WritePipe};
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::process::{Process, _use_pidfds_for_tests};
     #[pymodule_export]
     use crate::transports::stream::StreamTransport;
 

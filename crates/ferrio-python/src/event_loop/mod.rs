@@ -7,6 +7,8 @@
 mod connections;
 #[cfg(unix)]
 mod pipes;
+#[cfg(unix)]
+mod processes;
 mod scheduling;
 #[cfg(unix)]
 pub mod signals;

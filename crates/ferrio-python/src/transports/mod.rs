@@ -3,5 +3,7 @@
 pub mod address;
 #[cfg(unix)]
 pub mod pipe;
+#[cfg(unix)]
+pub mod process;
 pub mod stream;
 mod write_queue;

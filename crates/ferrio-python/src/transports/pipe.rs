@@ -853,12 +853,13 @@ impl Drop for WritePipe {
 
 // --- the log -------------------------------------------------------------------------------------------------------
 
-fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+/// asyncio's log.
+pub fn logger(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     imports(py)?.helpers.bind(py).getattr(intern!(py, "logger"))
 }
 
 /// Debug mode: one line to asyncio's log, about `subject`.
-fn log(core: &Core, py: Python<'_>, level: &str, format: &str, subject: &Bound<'_, PyAny>) -> PyResult<()> {
+pub fn log(core: &Core, py: Python<'_>, level: &str, format: &str, subject: &Bound<'_, PyAny>) -> PyResult<()> {
     if core.debug() { logger(py)?.call_method1(level, (format, subject)).map(drop) } else { Ok(()) }
 }
 

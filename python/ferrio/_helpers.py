@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import socket
+import subprocess
 import sys
 from asyncio import format_helpers
 
@@ -85,3 +86,15 @@ def timed_getaddrinfo(loop):
         return answer
 
     return getaddrinfo
+
+
+def log_subprocess(command, shell, streams):
+    """Debug mode: a child is about to be started. Not its arguments, which may be secret, but where its streams lead."""
+    lines = [f"run shell command {command!r}" if shell else f"execute program {command[0]!r}"]
+    lines += [f"{name}={_stream(streams[name])}" for name in ("stdin", "stdout", "stderr") if streams[name] is not None]
+    logger.debug(" ".join(lines))
+
+
+def _stream(where):
+    names = {subprocess.PIPE: "<pipe>", subprocess.STDOUT: "<stdout>", subprocess.DEVNULL: "<devnull>"}
+    return names.get(where, repr(where)) if isinstance(where, int) else repr(where)

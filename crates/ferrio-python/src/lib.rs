@@ -27,6 +27,12 @@ mod _ferrio {
     use crate::event_loop::Loop;
     #[pymodule_export]
     use crate::server::ServerCore;
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::pipe::{ReadPipe, WritePipe};
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::process::{Process, _use_pidfds_for_tests};
     #[pymodule_export]
     use crate::transports::stream::StreamTransport;
 

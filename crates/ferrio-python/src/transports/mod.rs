@@ -1,5 +1,9 @@
 //! Transports: what moves bytes between a descriptor and a protocol.
 
 pub mod address;
+#[cfg(unix)]
+pub mod pipe;
+#[cfg(unix)]
+pub mod process;
 pub mod stream;
 mod write_queue;

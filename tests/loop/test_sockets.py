@@ -608,3 +608,45 @@ def test_a_peer_in_another_thread(run, pair):
         thread.join()
 
     run(main)
+
+
+def test_a_cancelled_wait_leaves_the_next_one_alone(run, pair):
+    async def main(loop):
+        first = asyncio.ensure_future(loop.sock_recv(pair[0], 10))
+        await turns()
+        first.cancel()
+        second = asyncio.ensure_future(loop.sock_recv(pair[0], 10))
+        await turns()
+        pair[1].send(b"x")
+        assert await second == b"x"
+        assert first.cancelled()
+
+    run(main)
+
+
+def test_several_may_wait_for_one_socket(listener):
+    # asyncio forgets all but the last: no oracle here.
+    async def main(loop):
+        accepting = [asyncio.ensure_future(loop.sock_accept(listener)) for _ in range(3)]
+        await turns()
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        for server, _ in await asyncio.gather(*accepting):
+            server.close()
+        for client in clients:
+            client.close()
+
+    loop = ferrio.EventLoop()
+    loop.run_until_complete(asyncio.wait_for(main(loop), 10))
+    loop.close()
+
+
+def test_a_transports_socket_is_refused(run, pair):
+    async def main(loop):
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=pair[0])
+        for call in ("sock_recv", "sock_recv_into", "sock_recvfrom"):
+            with pytest.raises(RuntimeError, match="File descriptor .* is used by transport"):
+                await CALLS[call](loop, pair[0])
+        transport.close()
+        await turns()
+
+    run(main)

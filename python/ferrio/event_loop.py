@@ -239,6 +239,11 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
                 )
 
 
+def new_event_loop():
+    """A new loop: what every ``loop_factory`` parameter wants."""
+    return EventLoop()
+
+
 def _settle(future, setter, value):
     if not future.done():
         setter(value)

@@ -8,9 +8,11 @@
 //! the others. Everything takes `&self`, because a step may call any function of the loop that runs it; see
 //! [`Short`] for the rule that makes this safe.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
@@ -22,9 +24,10 @@ use crate::descriptors::{Descriptors, Direction, Slot, WaitId, Waiter, Watcher, 
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::poll::{self, Event, Interest, Mode, Poller, RawFd};
+use crate::pool::Pool;
 use crate::ready::{Order, Ready};
 use crate::short::Short;
-use crate::task;
+use crate::task::{self, Canceller};
 use crate::timers::{TimerId, Timers};
 
 /// What the ready queue holds.
@@ -59,6 +62,14 @@ pub struct Engine<H: Host> {
     cause: Cell<Cause>,
     /// The number of steps begun so far.
     steps: Cell<u64>,
+    /// Rust tasks that have not ended, in the order in which they were made.
+    tasks: Short<BTreeMap<u64, Canceller>>,
+    /// The number of Rust tasks made so far.
+    born: Cell<u64>,
+    /// Threads for calls that block, once there was one.
+    pool: OnceCell<Pool>,
+    /// How many calls on other threads virtual time has to wait for.
+    pub(crate) elsewhere: Cell<usize>,
     /// The number of waits for descriptors begun so far.
     waits: Cell<u64>,
     stopping: Cell<bool>,
@@ -66,6 +77,8 @@ pub struct Engine<H: Host> {
 
 /// The half of a loop that other threads may touch.
 pub struct Remote<J> {
+    /// No other loop of the process has it.
+    pub(crate) id: u64,
     inbox: Inbox<(Work<J>, Cause)>,
     /// Gone once the loop is closed: nobody listens any more. Locked only to wake a sleeping loop.
     waker: Mutex<Option<poll::Waker>>,
@@ -95,7 +108,12 @@ impl<H: Host> Engine<H> {
     /// A loop with nothing to do.
     pub fn new(host: H, clock: Clock, order: Order) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let remote = Arc::new(Remote { inbox: Inbox::default(), waker: Mutex::new(Some(poller.waker())) });
+        static LOOPS: AtomicU64 = AtomicU64::new(0);
+        let remote = Arc::new(Remote {
+            id: LOOPS.fetch_add(1, Ordering::Relaxed),
+            inbox: Inbox::default(),
+            waker: Mutex::new(Some(poller.waker())),
+        });
         Ok(Engine {
             host,
             clock,
@@ -107,6 +125,10 @@ impl<H: Host> Engine<H> {
             events: Cell::default(),
             cause: Cell::new(Cause::OUTSIDE),
             steps: Cell::new(0),
+            tasks: Short::default(),
+            born: Cell::new(0),
+            pool: OnceCell::new(),
+            elsewhere: Cell::new(0),
             waits: Cell::new(0),
             stopping: Cell::new(false),
         })
@@ -454,13 +476,15 @@ impl<H: Host> Engine<H> {
             return poller.wait(Some(0), events);
         }
         let deadline = self.timers.with(|timers| timers.next_deadline());
-        if let (Some(deadline), true) = (deadline, self.clock.is_virtual()) {
+        if let (Some(deadline), true, 0) = (deadline, self.clock.is_virtual(), self.elsewhere.get()) {
             poller.wait(Some(0), events)?;
             if events.is_empty() && self.remote.inbox.is_empty() {
                 self.clock.jump_to(deadline);
             }
             return Ok(());
         }
+        // Virtual time stands still here: its timers cannot end the wait, only another thread or a descriptor can.
+        let deadline = deadline.filter(|_| !self.clock.is_virtual());
         let timeout = deadline.map(|deadline| deadline.saturating_sub(self.now()));
         if timeout == Some(0) || !self.remote.inbox.fall_asleep() {
             return poller.wait(Some(0), events);
@@ -551,12 +575,50 @@ impl<H: Host> Engine<H> {
         self.cause.set(Cause::OUTSIDE);
     }
 
+    // --- Rust tasks ------------------------------------------------------------------------------------------------
+
+    pub(crate) fn new_task_number(&self) -> u64 {
+        self.born.replace(self.born.get() + 1)
+    }
+
+    pub(crate) fn adopt_task(&self, number: u64, task: Canceller) {
+        self.tasks.with(|tasks| tasks.insert(number, task));
+    }
+
+    pub(crate) fn disown_task(&self, number: u64) {
+        let task = self.tasks.with(|tasks| tasks.remove(&number));
+        drop(task);
+    }
+
+    /// Cancels every Rust task that has not ended, eldest first. False if there is none.
+    pub(crate) fn cancel_tasks(&self) -> bool {
+        let tasks: Vec<_> = self.tasks.with(|tasks| tasks.values().cloned().collect());
+        tasks.iter().for_each(Canceller::cancel);
+        !tasks.is_empty()
+    }
+
+    pub(crate) fn blocking(&self) -> &Pool {
+        self.pool.get_or_init(Pool::default)
+    }
+
+    /// Waits for the calls that still run on the loop's threads and ends the threads.
+    pub(crate) fn join_threads(&self) {
+        if let Some(pool) = self.pool.get() {
+            pool.shutdown();
+        }
+    }
+
     // --- the end ---------------------------------------------------------------------------------------------------
 
     /// Forgets everything that waits: ready entries, timers, watchers, messages. Dropping them may run foreign code
     /// that adds more, so this goes on until nothing is left.
     pub fn clear(&self) {
+        // What is dropped here finds its loop, to take back what it has left with it.
+        let _current = task::Current::enter(self);
         loop {
+            // A cancelled task is made ready once more, and dropped with the rest.
+            let tasks = self.tasks.with(std::mem::take);
+            tasks.values().for_each(Canceller::cancel);
             let messages: Vec<_> = self.remote.inbox.drain().collect();
             let ready = self.ready.with(|ready| ready.take_all());
             let timers = self.timers.with(|timers| timers.take_all());
@@ -570,10 +632,10 @@ impl<H: Host> Engine<H> {
                 };
                 all.iter().flat_map(forget).flatten().collect()
             });
-            if messages.is_empty() && ready.is_empty() && timers.is_empty() && watchers.is_empty() {
+            if messages.is_empty() && ready.is_empty() && timers.is_empty() && watchers.is_empty() && tasks.is_empty() {
                 return;
             }
-            drop((messages, ready, timers, watchers));
+            drop((messages, ready, timers, watchers, tasks));
         }
     }
 
@@ -605,6 +667,13 @@ impl<H: Host> Engine<H> {
 
 fn wake_all<J>(watcher: Watcher<J>) {
     watcher.into_waiters().for_each(|waiter| waiter.waker.wake());
+}
+
+impl<H: Host> Drop for Engine<H> {
+    /// Tasks and loop hold each other (a task's waker must find its loop): what still waits is let go of here.
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 /// What the poller is told for a first watcher.

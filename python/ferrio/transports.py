@@ -11,3 +11,9 @@ class StreamTransport(asyncio.Transport):
     """A connected stream socket (TCP or Unix)."""
 
     __slots__ = ()
+
+
+class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    """A datagram socket (UDP or Unix). It can pause reading, hence both bases, as in asyncio."""
+
+    __slots__ = ()

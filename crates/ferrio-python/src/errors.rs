@@ -16,11 +16,6 @@ pub fn os_error(py: Python<'_>, error: &io::Error) -> PyErr {
     }
 }
 
-/// The last system call's error.
-pub fn last_os_error(py: Python<'_>) -> PyErr {
-    os_error(py, &io::Error::last_os_error())
-}
-
 /// Whether the system call could not be done now, which is no error.
 pub fn must_wait(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)

@@ -35,6 +35,8 @@ pub struct Imports {
     pub ssl: Option<Py<PyModule>>,
     /// What a stream transport gives as its `__class__`.
     pub stream_transport: Py<PyAny>,
+    /// What a datagram transport gives as its `__class__`.
+    pub datagram_transport: Py<PyAny>,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -72,6 +74,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
             stream_transport: get(&py.import("ferrio.transports")?, "StreamTransport")?,
+            datagram_transport: get(&py.import("ferrio.transports")?, "DatagramTransport")?,
             helpers: py.import("ferrio._helpers")?.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

@@ -28,6 +28,8 @@ mod _ferrio {
     #[pymodule_export]
     use crate::server::ServerCore;
     #[pymodule_export]
+    use crate::transports::datagram::DatagramTransport;
+    #[pymodule_export]
     use crate::transports::stream::StreamTransport;
 
     #[pymodule_init]

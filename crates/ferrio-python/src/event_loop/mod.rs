@@ -5,10 +5,12 @@
 //! whose `EventLoop` is the class that users see.
 
 mod connections;
+#[cfg(unix)]
+mod datagrams;
 mod resolver;
 mod scheduling;
 #[cfg(unix)]
-mod sockets;
+pub mod sockets;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,6 @@
 //! Transports: what moves bytes between a descriptor and a protocol.
 
 pub mod address;
+pub mod datagram;
 pub mod stream;
 mod write_queue;

@@ -211,7 +211,7 @@ fn check_may_run(this: &Bound<'_, Loop>) -> PyResult<()> {
     if core.is_running() {
         return Err(PyRuntimeError::new_err("This event loop is already running"));
     }
-    let running = imports(this.py())?.get_running_loop.bind(this.py()).call0()?;
+    let running = imports(this.py())?.events.bind(this.py()).call_method0(intern!(this.py(), "_get_running_loop"))?;
     if !running.is_none() {
         return Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"));
     }
@@ -261,7 +261,7 @@ impl<'a, 'py> Running<'a, 'py> {
             #[cfg(unix)]
             wakeup: signals::enter(this, ident as usize)?,
         };
-        imports.set_running_loop.bind(py).call1((this,))?;
+        imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
         Ok(running)
     }
 
@@ -270,7 +270,7 @@ impl<'a, 'py> Running<'a, 'py> {
         #[cfg(unix)]
         signals::leave(self.wakeup);
         self.this.get().core.leave();
-        self.imports.set_running_loop.bind(py).call1((py.None(),))?;
+        self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;
         self.imports.set_asyncgen_hooks.bind(py).call1(hooks)?;

@@ -10,6 +10,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LOAD = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "ferrio-load"
 
+
+class Failure(Exception):
+    """A loop could not do what a row asks for; the other loops and rows go on."""
+
+
 _cpus = sorted(os.sched_getaffinity(0))
 SERVER_CPU, CLIENT_CPU = _cpus[0], _cpus[-1]
 
@@ -28,7 +33,7 @@ def serve(command):
     try:
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the server {' '.join(command)} ended with status {process.wait()} before it was ready")
+            raise Failure(f"the server ended with status {process.wait()} before it was ready")
         yield json.loads(line) | {"pid": process.pid}
     finally:
         process.kill()
@@ -41,5 +46,7 @@ def load(kind, address, pid, **options):
     client = [sys.executable, "-m", "benches.tls_client"] if kind == "tls-echo" else [LOAD, kind]
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     command = [*client, address, "--server-pid", str(pid), *words]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=pin(CLIENT_CPU))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=pin(CLIENT_CPU))
+    if done.returncode != 0:
+        raise Failure(done.stderr.strip().splitlines()[-1])
     return json.loads(done.stdout)

@@ -8,17 +8,13 @@ Importing it changes nothing in asyncio. Three ways to use it::
 """
 
 from ._ferrio import __version__
-from .event_loop import EventLoop
+from ._install import install, uninstall
+from .event_loop import EventLoop, new_event_loop
 
 __all__ = ["EventLoop", "__version__", "install", "new_event_loop", "run", "uninstall"]
 
 #: The class under the name that other loops give it.
 Loop = EventLoop
-
-
-def new_event_loop():
-    """A new loop: what every ``loop_factory`` parameter wants."""
-    return EventLoop()
 
 
 def run(main, *, debug=None, loop_factory=None):
@@ -33,9 +29,9 @@ def run(main, *, debug=None, loop_factory=None):
 
 
 def __getattr__(name):
-    # Policies are gone from CPython 3.16 on; here they are looked up only if somebody asks.
-    if name in {"EventLoopPolicy", "install", "uninstall"}:
-        from . import policy
+    # Only if somebody asks: policies are deprecated since CPython 3.14 and gone from 3.16 on.
+    if name == "EventLoopPolicy":
+        from .policy import EventLoopPolicy
 
-        return getattr(policy, name)
+        return EventLoopPolicy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 import sys
 from asyncio import format_helpers
 
@@ -55,3 +56,29 @@ def log_slow(handle, seconds):
 def _describe_handle(handle):
     task = getattr(getattr(handle, "_callback", None), "__self__", None)
     return repr(task) if isinstance(task, asyncio.Task) else repr(handle)
+
+
+def warn_lost_write():
+    logger.warning("socket.send() raised exception.")
+
+
+def log_lost(transport, message, error):
+    """Debug mode: a connection ended with an OSError, which is no bug of anybody here."""
+    logger.debug("%r: %s", transport, message, exc_info=error)
+
+
+def timed_getaddrinfo(loop):
+    """socket.getaddrinfo for debug mode: tells how long it took."""
+
+    def getaddrinfo(host, port, family, type, proto, flags):
+        options = {"family": family, "type": type, "proto": proto, "flags": flags}
+        question = ", ".join([f"{host}:{port!r}", *(f"{name}={value!r}" for name, value in options.items() if value)])
+        logger.debug("Get address info %s", question)
+        start = loop.time()
+        answer = socket.getaddrinfo(host, port, family, type, proto, flags)
+        seconds = loop.time() - start
+        level = logging.INFO if seconds >= loop.slow_callback_duration else logging.DEBUG
+        logger.log(level, "Getting address info %s took %.3fms: %r", question, seconds * 1e3, answer)
+        return answer
+
+    return getaddrinfo

@@ -7,10 +7,13 @@ generators' hooks. What runs per callback, per packet or per await is native.
 import asyncio
 import concurrent.futures
 import os
+import socket
+import sys
 import threading
 import warnings
 import weakref
 
+from . import servers, tls
 from ._ferrio import Loop
 from ._helpers import check_callback, logger
 
@@ -167,6 +170,42 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         if not self.is_closed():
             self.call_soon_threadsafe(_settle, future, *outcome)
 
+    # --- servers -----------------------------------------------------------------------------------------------------
+
+    async def create_server(
+        self, protocol_factory, host=None, port=None, *, family=socket.AF_UNSPEC, flags=socket.AI_PASSIVE, sock=None,
+        backlog=100, ssl=None, reuse_address=None, reuse_port=None, keep_alive=None, ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None, start_serving=True,
+    ):
+        """Listen on host (a name, several, or None for all) and port, or on ``sock``. Returns a ``Server``."""
+        return await servers.create_server(
+            self, protocol_factory, host, port, family=family, flags=flags, sock=sock, backlog=backlog, ssl=ssl,
+            reuse_address=reuse_address, reuse_port=reuse_port, keep_alive=keep_alive,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+            start_serving=start_serving,
+        )
+
+    async def create_unix_server(
+        self, protocol_factory, path=None, *, sock=None, backlog=100, ssl=None, ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None, start_serving=True, cleanup_socket=sys.version_info >= (3, 13),
+    ):
+        """Listen on a Unix socket's path, or on ``sock``. Returns a ``Server``."""
+        return await servers.create_unix_server(
+            self, protocol_factory, path, sock=sock, backlog=backlog, ssl=ssl,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+            start_serving=start_serving, cleanup_socket=cleanup_socket,
+        )
+
+    async def start_tls(
+        self, transport, protocol, sslcontext, *, server_side=False, server_hostname=None,
+        ssl_handshake_timeout=None, ssl_shutdown_timeout=None,
+    ):
+        """Encrypt an open connection. Returns the transport to use from here on."""
+        return await tls.start_tls(
+            self, transport, protocol, sslcontext, server_side=server_side, server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+
     # --- async generators --------------------------------------------------------------------------------------------
 
     def _asyncgen_firstiter_hook(self, generator):
@@ -200,6 +239,11 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
                 )
 
 
+def new_event_loop():
+    """A new loop: what every ``loop_factory`` parameter wants."""
+    return EventLoop()
+
+
 def _settle(future, setter, value):
     if not future.done():
         setter(value)
@@ -216,6 +260,4 @@ def _describe(key, value):
 
 
 def _debug_by_default():
-    import sys
-
     return sys.flags.dev_mode or (not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG")))

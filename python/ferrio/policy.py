@@ -9,8 +9,6 @@ from .event_loop import EventLoop
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     _AbstractPolicy = asyncio.AbstractEventLoopPolicy
-    _get_policy = asyncio.get_event_loop_policy
-    _set_policy = asyncio.set_event_loop_policy
 
 
 class EventLoopPolicy(_AbstractPolicy):
@@ -59,22 +57,3 @@ class EventLoopPolicy(_AbstractPolicy):
 
     def set_child_watcher(self, watcher):
         self._watcher = watcher
-
-
-_former = []
-
-
-def install():
-    """Make ferrio's loop the one that asyncio creates from here on, in the whole process. uninstall() undoes it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        _former.append(_get_policy())
-        _set_policy(EventLoopPolicy())
-
-
-def uninstall():
-    """Undo the last install(); nothing happens if there was none."""
-    if _former:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            _set_policy(_former.pop())

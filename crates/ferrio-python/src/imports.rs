@@ -24,9 +24,20 @@ pub struct Imports {
     pub set_coroutine_origin_tracking_depth: Py<PyAny>,
     pub get_coroutine_origin_tracking_depth: Py<PyAny>,
     pub main_thread: Py<PyAny>,
-    /// `ferrio._native_helpers`: what native code says in Python because it is said rarely.
+    /// `socket.socket`.
+    pub socket: Py<PyAny>,
+    /// `_socket.socket`, whose methods are the system calls.
+    pub native_socket: Py<PyAny>,
+    /// `asyncio.trsock.TransportSocket`.
+    pub transport_socket: Py<PyAny>,
+    pub buffered_protocol: Py<PyAny>,
+    /// The module `ssl`, unless this Python was built without it.
+    pub ssl: Option<Py<PyModule>>,
+    /// What a stream transport gives as its `__class__`.
+    pub stream_transport: Py<PyAny>,
+    /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
-    /// `("context",)`, `("loop",)`: keyword names of the hottest calls.
+    /// `("loop",)`: the keyword names of a call that makes a future.
     pub kw_loop: Py<PyTuple>,
 }
 
@@ -55,6 +66,12 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             set_coroutine_origin_tracking_depth: get(&sys, "set_coroutine_origin_tracking_depth")?,
             get_coroutine_origin_tracking_depth: get(&sys, "get_coroutine_origin_tracking_depth")?,
             main_thread: get(&py.import("threading")?, "main_thread")?,
+            socket: get(&py.import("socket")?, "socket")?,
+            native_socket: get(&py.import("_socket")?, "socket")?,
+            transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,
+            ssl: py.import("ssl").ok().map(Bound::unbind),
+            buffered_protocol: get(&asyncio, "BufferedProtocol")?,
+            stream_transport: get(&py.import("ferrio.transports")?, "StreamTransport")?,
             helpers: py.import("ferrio._helpers")?.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

@@ -6,10 +6,13 @@
 
 mod awaitable;
 mod core;
+mod errors;
 mod event_loop;
 mod ffi;
 mod handle;
 mod imports;
+mod server;
+mod transports;
 
 use pyo3::prelude::*;
 
@@ -22,6 +25,10 @@ mod _ferrio {
     use crate::awaitable::Awaitable;
     #[pymodule_export]
     use crate::event_loop::Loop;
+    #[pymodule_export]
+    use crate::server::ServerCore;
+    #[pymodule_export]
+    use crate::transports::stream::StreamTransport;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -5,6 +5,10 @@
 //! to do but wait for a timer jumps to it, so an hour of sleeping takes microseconds and always the same turns.
 
 use std::cell::Cell;
+use std::ops::{Add, AddAssign, Sub};
+use std::time::Duration;
+
+use crate::task;
 
 /// Where a loop reads the time from.
 #[derive(Debug)]
@@ -40,6 +44,54 @@ impl Clock {
         if let Clock::Virtual(now) = self {
             now.set(now.get().max(when));
         }
+    }
+}
+
+/// A moment of a loop's clock, real or virtual. Moments of two loops with virtual clocks cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(pub(crate) u64);
+
+impl Instant {
+    /// Now, by the clock of the loop that runs on this thread.
+    ///
+    /// # Panics
+    /// If no loop runs on this thread.
+    #[track_caller]
+    pub fn now() -> Instant {
+        Instant(task::current(|reactor| reactor.now()))
+    }
+
+    /// The time since this moment; nothing if it has not come yet.
+    ///
+    /// # Panics
+    /// If no loop runs on this thread.
+    #[track_caller]
+    pub fn elapsed(self) -> Duration {
+        Instant::now() - self
+    }
+}
+
+/// Ends at the end of time, some 584 years after the beginning, instead of overflowing.
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    fn add(self, duration: Duration) -> Instant {
+        Instant(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, duration: Duration) {
+        *self = *self + duration;
+    }
+}
+
+/// The time between two moments; nothing if the first is the earlier.
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 

@@ -3,6 +3,8 @@
 //! Descriptors are owned, not numbered: the kernel hands numbers out again at once, so a slot carries a generation and
 //! an event from before the number changed hands is recognised by its token and ignored.
 
+use std::task::Waker;
+
 use crate::poll::{Interest, Mode, RawFd};
 
 /// Reading or writing.
@@ -14,12 +16,33 @@ pub enum Direction {
     Write,
 }
 
+/// Names one future that waits for a descriptor. It stays unique: the id of a wait that is over never comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitId(pub(crate) u64);
+
+/// One future that waits for a descriptor.
+pub(crate) struct Waiter {
+    pub id: WaitId,
+    pub waker: Waker,
+}
+
 /// Who is told when a descriptor has news.
 pub(crate) enum Watcher<J> {
     /// Runs on every piece of news until it is replaced or removed.
     Always(J),
-    /// Is woken once and forgotten.
-    Once(std::task::Waker),
+    /// All are woken once and forgotten. Nearly always there is one; others are those that came after it.
+    Once(Waiter, Vec<Waiter>),
+}
+
+impl<J> Watcher<J> {
+    /// The futures that wait, first come first.
+    pub fn into_waiters(self) -> impl Iterator<Item = Waiter> {
+        let (first, others) = match self {
+            Watcher::Always(_) => (None, Vec::new()),
+            Watcher::Once(first, others) => (Some(first), others),
+        };
+        first.into_iter().chain(others)
+    }
 }
 
 pub(crate) struct Slot<J> {

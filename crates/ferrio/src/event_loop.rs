@@ -8,9 +8,11 @@
 //! the others. Everything takes `&self`, because a step may call any function of the loop that runs it; see
 //! [`Short`] for the rule that makes this safe.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
@@ -18,13 +20,14 @@ use async_task::Runnable;
 
 use crate::cause::{Cause, Kind};
 use crate::clock::Clock;
-use crate::descriptors::{Descriptors, Direction, Watcher, split, token};
+use crate::descriptors::{Descriptors, Direction, Slot, WaitId, Waiter, Watcher, split, token};
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::poll::{self, Event, Interest, Mode, Poller, RawFd};
+use crate::pool::Pool;
 use crate::ready::{Order, Ready};
 use crate::short::Short;
-use crate::task;
+use crate::task::{self, Canceller};
 use crate::timers::{TimerId, Timers};
 
 /// What the ready queue holds.
@@ -59,11 +62,23 @@ pub struct Engine<H: Host> {
     cause: Cell<Cause>,
     /// The number of steps begun so far.
     steps: Cell<u64>,
+    /// Rust tasks that have not ended, in the order in which they were made.
+    tasks: Short<BTreeMap<u64, Canceller>>,
+    /// The number of Rust tasks made so far.
+    born: Cell<u64>,
+    /// Threads for calls that block, once there was one.
+    pool: OnceCell<Pool>,
+    /// How many calls on other threads virtual time has to wait for.
+    pub(crate) elsewhere: Cell<usize>,
+    /// The number of waits for descriptors begun so far.
+    waits: Cell<u64>,
     stopping: Cell<bool>,
 }
 
 /// The half of a loop that other threads may touch.
 pub struct Remote<J> {
+    /// No other loop of the process has it.
+    pub(crate) id: u64,
     inbox: Inbox<(Work<J>, Cause)>,
     /// Gone once the loop is closed: nobody listens any more. Locked only to wake a sleeping loop.
     waker: Mutex<Option<poll::Waker>>,
@@ -93,7 +108,12 @@ impl<H: Host> Engine<H> {
     /// A loop with nothing to do.
     pub fn new(host: H, clock: Clock, order: Order) -> io::Result<Self> {
         let poller = Poller::new()?;
-        let remote = Arc::new(Remote { inbox: Inbox::default(), waker: Mutex::new(Some(poller.waker())) });
+        static LOOPS: AtomicU64 = AtomicU64::new(0);
+        let remote = Arc::new(Remote {
+            id: LOOPS.fetch_add(1, Ordering::Relaxed),
+            inbox: Inbox::default(),
+            waker: Mutex::new(Some(poller.waker())),
+        });
         Ok(Engine {
             host,
             clock,
@@ -105,6 +125,11 @@ impl<H: Host> Engine<H> {
             events: Cell::default(),
             cause: Cell::new(Cause::OUTSIDE),
             steps: Cell::new(0),
+            tasks: Short::default(),
+            born: Cell::new(0),
+            pool: OnceCell::new(),
+            elsewhere: Cell::new(0),
+            waits: Cell::new(0),
             stopping: Cell::new(false),
         })
     }
@@ -170,41 +195,108 @@ impl<H: Host> Engine<H> {
     // --- descriptors -----------------------------------------------------------------------------------------------
 
     /// Runs `job` on every turn in which `fd` has news, until [`unwatch`](Self::unwatch); replaces and returns the
-    /// job that did so before.
+    /// job that did so before. Futures that waited are woken, to find out that a job watches now.
     ///
     /// # Errors
     /// The operating system's, if it cannot watch `fd` (EBADF, EPERM for a regular file).
     pub fn watch(&self, fd: RawFd, direction: Direction, job: H::Job) -> io::Result<Option<H::Job>> {
-        let former = self.set_watcher(fd, direction, Watcher::Always(job))?;
-        Ok(match former {
+        Ok(match self.set_watcher(fd, direction, Watcher::Always(job))? {
             Some(Watcher::Always(job)) => Some(job),
-            Some(Watcher::Once(waker)) => {
-                waker.wake();
+            Some(waiters) => {
+                wake_all(waiters);
                 None
             }
             None => None,
         })
     }
 
-    /// Wakes `waker` the next time `fd` has news. Only one waits for a direction: who waited before is woken, to look
-    /// for itself.
+    /// Wakes `waker` the next time `fd` has news, together with whoever else waits for it.
     ///
     /// # Errors
     /// The operating system's, if it cannot watch `fd`; `AlreadyExists` if a job watches it.
     pub fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<()> {
-        let taken = self.descriptors.with(|all| {
-            all.get(fd).is_some_and(|slot| matches!(slot.watchers[direction as usize], Some(Watcher::Always(_))))
+        self.join_wait(fd, direction, waker).map(drop)
+    }
+
+    /// As [`wake_on`](Self::wake_on), with a name for the wait, so that [`leave_wait`](Self::leave_wait) can end it.
+    pub(crate) fn join_wait(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId> {
+        let id = WaitId(self.waits.get());
+        self.waits.set(id.0 + 1);
+        let mut waiter = Some(Waiter { id, waker });
+        let joined = self.descriptors.with(|all| {
+            let Some(slot) = all.get(fd) else { return Ok(()) };
+            match &mut slot.watchers[direction as usize] {
+                Some(Watcher::Always(_)) => {
+                    let taken = format!("descriptor {fd} is watched already");
+                    return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken));
+                }
+                Some(Watcher::Once(_, others)) => others.extend(waiter.take()),
+                None => return Ok(()),
+            }
+            // Armed for those before: but perhaps for a descriptor that was closed since and had the same number.
+            self.rearm(fd, slot)
         });
-        if taken {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("descriptor {fd} is watched already")));
+        if let Err(error) = joined {
+            self.leave_wait(fd, direction, id);
+            return Err(error);
         }
-        if let Some(Watcher::Once(former)) = self.set_watcher(fd, direction, Watcher::Once(waker))? {
-            former.wake();
+        if let Some(alone) = waiter {
+            let former = self.set_watcher(fd, direction, Watcher::Once(alone, Vec::new()))?;
+            debug_assert!(former.is_none());
         }
-        Ok(())
+        Ok(id)
+    }
+
+    /// Whether a wait is still on; if it is, `waker` is the one that will be woken.
+    pub(crate) fn renew_wait(&self, fd: RawFd, direction: Direction, id: WaitId, waker: &Waker) -> bool {
+        let with_waiter = |swap: &mut dyn FnMut(&mut Waiter)| {
+            self.descriptors.with(|all| {
+                let Watcher::Once(first, others) = all.get(fd)?.watchers[direction as usize].as_mut()? else {
+                    return None;
+                };
+                std::iter::once(first).chain(others).find(|waiter| waiter.id == id).map(swap)
+            })
+        };
+        let mut same = true;
+        if with_waiter(&mut |waiter| same = waiter.waker.will_wake(waker)).is_none() {
+            return false;
+        }
+        if !same {
+            // Cloning and dropping a waker is foreign code: both happen outside the borrow.
+            let mut waker = waker.clone();
+            with_waiter(&mut |waiter| std::mem::swap(&mut waiter.waker, &mut waker));
+        }
+        true
+    }
+
+    /// Ends one wait; others for the same descriptor go on. One that is over already is no error.
+    pub(crate) fn leave_wait(&self, fd: RawFd, direction: Direction, id: WaitId) {
+        let (waiter, last) = self.descriptors.with(|all| {
+            let Some(watcher) = all.get(fd).and_then(|slot| slot.watchers[direction as usize].as_mut()) else {
+                return (None, false);
+            };
+            match watcher {
+                Watcher::Once(first, others) if first.id == id && others.is_empty() => (None, true),
+                Watcher::Once(first, others) if first.id == id => {
+                    (Some(std::mem::replace(first, others.remove(0))), false)
+                }
+                Watcher::Once(_, others) => {
+                    let place = others.iter().position(|waiter| waiter.id == id);
+                    (place.map(|place| others.remove(place)), false)
+                }
+                Watcher::Always(_) => (None, false),
+            }
+        });
+        drop(waiter);
+        if last {
+            drop(self.unwatch(fd, direction));
+        }
     }
 
     /// Stops watching one direction of `fd` and returns the job, if one watched. Must come before `fd` is closed.
+    ///
+    /// A single future that waited is forgotten, since only itself can have asked for this. If there are several, all
+    /// are woken, and those that still want to wait do so again.
     #[must_use = "dropping the value may run foreign code: do it where that is allowed"]
     pub fn unwatch(&self, fd: RawFd, direction: Direction) -> Option<H::Job> {
         let removed = self.descriptors.with(|all| {
@@ -226,8 +318,10 @@ impl<H: Host> Engine<H> {
         });
         match removed? {
             Watcher::Always(job) => Some(job),
-            Watcher::Once(waker) => {
-                drop(waker);
+            Watcher::Once(waiter, others) => {
+                if !others.is_empty() {
+                    wake_all(Watcher::<H::Job>::Once(waiter, others));
+                }
                 None
             }
         }
@@ -257,29 +351,34 @@ impl<H: Host> Engine<H> {
         direction: Direction,
         watcher: Watcher<H::Job>,
     ) -> io::Result<Option<Watcher<H::Job>>> {
-        self.descriptors.with(|all| {
+        let mut watcher = Some(watcher);
+        let armed = self.descriptors.with(|all| {
             // A number that nobody has watched yet may be no descriptor at all: ask the kernel before making room.
             if all.get(fd).is_none() {
-                let (interest, mode) = wanted_alone(direction, &watcher);
+                let (interest, mode) = wanted_alone(direction, watcher.as_ref());
                 self.arm(fd, 0, interest, mode, false)?;
                 all.entry(fd).armed = Some((interest, mode));
             }
             let slot = all.entry(fd);
-            let former = slot.watchers[direction as usize].replace(watcher);
-            let wanted = slot.wanted();
-            // A level-triggered registration stands; one that reports once must be armed again.
-            if let Some((interest, mode)) = wanted
-                && (slot.armed != wanted || mode == Mode::Once)
-            {
-                let armed = self.arm(fd, slot.generation, interest, mode, slot.armed.is_some());
-                if let Err(error) = armed {
-                    slot.watchers[direction as usize] = former;
-                    return Err(error);
-                }
-                slot.armed = wanted;
+            std::mem::swap(&mut slot.watchers[direction as usize], &mut watcher);
+            let armed = self.rearm(fd, slot);
+            if armed.is_err() {
+                std::mem::swap(&mut slot.watchers[direction as usize], &mut watcher);
             }
-            Ok(former)
-        })
+            armed
+        });
+        // Only here, after the borrow, may a watcher that was refused be dropped.
+        armed.map(|()| watcher)
+    }
+
+    /// Tells the poller what is wanted of `fd` now: always, because the number may belong to another descriptor than
+    /// when it was told last.
+    fn rearm(&self, fd: RawFd, slot: &mut Slot<H::Job>) -> io::Result<()> {
+        if let Some((interest, mode)) = slot.wanted() {
+            self.arm(fd, slot.generation, interest, mode, slot.armed.is_some())?;
+            slot.armed = Some((interest, mode));
+        }
+        Ok(())
     }
 
     fn poller(&self) -> io::Result<Arc<Poller>> {
@@ -377,13 +476,15 @@ impl<H: Host> Engine<H> {
             return poller.wait(Some(0), events);
         }
         let deadline = self.timers.with(|timers| timers.next_deadline());
-        if let (Some(deadline), true) = (deadline, self.clock.is_virtual()) {
+        if let (Some(deadline), true, 0) = (deadline, self.clock.is_virtual(), self.elsewhere.get()) {
             poller.wait(Some(0), events)?;
             if events.is_empty() && self.remote.inbox.is_empty() {
                 self.clock.jump_to(deadline);
             }
             return Ok(());
         }
+        // Virtual time stands still here: its timers cannot end the wait, only another thread or a descriptor can.
+        let deadline = deadline.filter(|_| !self.clock.is_virtual());
         let timeout = deadline.map(|deadline| deadline.saturating_sub(self.now()));
         if timeout == Some(0) || !self.remote.inbox.fall_asleep() {
             return poller.wait(Some(0), events);
@@ -418,7 +519,7 @@ impl<H: Host> Engine<H> {
 
     fn tell(&self, cx: H::Cx<'_>, fd: RawFd, generation: u32, direction: Direction) {
         let cause = Cause::descriptor(fd as i64, direction == Direction::Write);
-        let waker = self.descriptors.with(|all| {
+        let waiters = self.descriptors.with(|all| {
             let slot = all.get(fd).filter(|slot| slot.generation == generation)?;
             let watcher = &mut slot.watchers[direction as usize];
             match watcher {
@@ -427,13 +528,13 @@ impl<H: Host> Engine<H> {
                     self.enqueue(Work::Host(job), cause);
                     None
                 }
-                Some(Watcher::Once(_)) => watcher.take(),
+                Some(Watcher::Once(..)) => watcher.take(),
                 None => None,
             }
         });
-        if let Some(Watcher::Once(waker)) = waker {
+        if let Some(waiters) = waiters {
             self.cause.set(cause);
-            waker.wake();
+            wake_all(waiters);
         }
     }
 
@@ -474,17 +575,55 @@ impl<H: Host> Engine<H> {
         self.cause.set(Cause::OUTSIDE);
     }
 
+    // --- Rust tasks ------------------------------------------------------------------------------------------------
+
+    pub(crate) fn new_task_number(&self) -> u64 {
+        self.born.replace(self.born.get() + 1)
+    }
+
+    pub(crate) fn adopt_task(&self, number: u64, task: Canceller) {
+        self.tasks.with(|tasks| tasks.insert(number, task));
+    }
+
+    pub(crate) fn disown_task(&self, number: u64) {
+        let task = self.tasks.with(|tasks| tasks.remove(&number));
+        drop(task);
+    }
+
+    /// Cancels every Rust task that has not ended, eldest first. False if there is none.
+    pub(crate) fn cancel_tasks(&self) -> bool {
+        let tasks: Vec<_> = self.tasks.with(|tasks| tasks.values().cloned().collect());
+        tasks.iter().for_each(Canceller::cancel);
+        !tasks.is_empty()
+    }
+
+    pub(crate) fn blocking(&self) -> &Pool {
+        self.pool.get_or_init(Pool::default)
+    }
+
+    /// Waits for the calls that still run on the loop's threads and ends the threads.
+    pub(crate) fn join_threads(&self) {
+        if let Some(pool) = self.pool.get() {
+            pool.shutdown();
+        }
+    }
+
     // --- the end ---------------------------------------------------------------------------------------------------
 
     /// Forgets everything that waits: ready entries, timers, watchers, messages. Dropping them may run foreign code
     /// that adds more, so this goes on until nothing is left.
     pub fn clear(&self) {
+        // What is dropped here finds its loop, to take back what it has left with it.
+        let _current = task::Current::enter(self);
         loop {
+            // A cancelled task is made ready once more, and dropped with the rest.
+            let tasks = self.tasks.with(std::mem::take);
+            tasks.values().for_each(Canceller::cancel);
             let messages: Vec<_> = self.remote.inbox.drain().collect();
             let ready = self.ready.with(|ready| ready.take_all());
             let timers = self.timers.with(|timers| timers.take_all());
             let watchers: Vec<_> = self.descriptors.with(|all| {
-                let forget = |(fd, slot): (RawFd, &mut crate::descriptors::Slot<H::Job>)| {
+                let forget = |(fd, slot): (RawFd, &mut Slot<H::Job>)| {
                     if slot.armed.take().is_some() {
                         self.forget(fd);
                     }
@@ -493,10 +632,10 @@ impl<H: Host> Engine<H> {
                 };
                 all.iter().flat_map(forget).flatten().collect()
             });
-            if messages.is_empty() && ready.is_empty() && timers.is_empty() && watchers.is_empty() {
+            if messages.is_empty() && ready.is_empty() && timers.is_empty() && watchers.is_empty() && tasks.is_empty() {
                 return;
             }
-            drop((messages, ready, timers, watchers));
+            drop((messages, ready, timers, watchers, tasks));
         }
     }
 
@@ -520,15 +659,26 @@ impl<H: Host> Engine<H> {
         self.descriptors.with(|all| {
             all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
                 Watcher::Always(job) => visit(job),
-                Watcher::Once(_) => Ok(()),
+                Watcher::Once(..) => Ok(()),
             })
         })
     }
 }
 
+fn wake_all<J>(watcher: Watcher<J>) {
+    watcher.into_waiters().for_each(|waiter| waiter.waker.wake());
+}
+
+impl<H: Host> Drop for Engine<H> {
+    /// Tasks and loop hold each other (a task's waker must find its loop): what still waits is let go of here.
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// What the poller is told for a first watcher.
-fn wanted_alone<J>(direction: Direction, watcher: &Watcher<J>) -> (Interest, Mode) {
+fn wanted_alone<J>(direction: Direction, watcher: Option<&Watcher<J>>) -> (Interest, Mode) {
     let interest = Interest { read: direction == Direction::Read, write: direction == Direction::Write };
-    let mode = if matches!(watcher, Watcher::Always(_)) { Mode::Level } else { Mode::Once };
+    let mode = if matches!(watcher, Some(Watcher::Always(_))) { Mode::Level } else { Mode::Once };
     (interest, mode)
 }

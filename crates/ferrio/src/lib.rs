@@ -13,10 +13,23 @@ mod descriptors;
 pub mod event_loop;
 pub mod host;
 pub mod inbox;
+pub mod net;
 pub mod poll;
+mod pool;
 pub mod ready;
+mod run;
 mod short;
+#[cfg(unix)]
+pub mod signal;
 pub mod task;
+mod tasks;
 pub mod timers;
 
-pub use descriptors::Direction;
+pub use clock::Instant;
+pub use descriptors::{Direction, WaitId};
+pub use run::{Builder, Loop, run};
+pub use task::Canceller;
+pub use tasks::{
+    Gather, JoinError, JoinHandle, Panic, Sleep, TimeoutError, YieldNow, create_task, gather, sleep, sleep_until,
+    spawn_blocking, timeout, wait_for, yield_now,
+};

@@ -3,43 +3,62 @@
 //! `async-task` keeps the task's state machine; scheduling one means pushing its [`Runnable`] to the ready queue if the
 //! waker fires on the loop's own thread, and to the inbox otherwise.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use async_task::Runnable;
 
 use crate::cause::Cause;
-use crate::descriptors::Direction;
+use crate::descriptors::{Direction, WaitId};
 use crate::event_loop::{Due, Engine, Remote, Work};
 use crate::host::Host;
 use crate::poll::RawFd;
+use crate::pool::Pool;
 use crate::timers::TimerId;
 
 /// What a future may ask of the loop that polls it, whatever language that loop serves.
-pub trait Reactor {
+pub trait Reactor: Any {
     /// The loop's clock, in nanoseconds.
     fn now(&self) -> u64;
     /// Wakes `waker` at `when` (nanoseconds of the loop's clock).
     fn wake_at(&self, when: u64, waker: Waker) -> TimerId;
     /// Cancels a timer of [`wake_at`](Self::wake_at); one that has fired is no error.
     fn forget_timer(&self, id: TimerId);
-    /// Wakes `waker` the next time `fd` has news.
+    /// Wakes `waker` the next time `fd` has news, together with whoever else waits for it.
     ///
     /// # Errors
-    /// The operating system's, if it cannot watch `fd`.
-    fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<()>;
-    /// Nobody waits for this direction of `fd` any more.
-    fn forget(&self, fd: RawFd, direction: Direction);
+    /// The operating system's, if it cannot watch `fd`; `AlreadyExists` if the host language watches it.
+    fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId>;
+    /// Whether a wait of [`wake_on`](Self::wake_on) is still on; if it is, `waker` is the one that will be woken.
+    fn renew(&self, fd: RawFd, direction: Direction, id: WaitId, waker: &Waker) -> bool;
+    /// Ends a wait of [`wake_on`](Self::wake_on); one that is over is no error.
+    fn forget(&self, fd: RawFd, direction: Direction, id: WaitId);
     /// `fd` is about to be closed.
     fn release(&self, fd: RawFd);
     /// Makes one poll of a task ready.
     fn schedule(&self, runnable: Runnable);
-    /// The address of the loop's [`Remote`], which tells two loops apart.
-    fn identity(&self) -> *const ();
+    /// The way back to this loop for the wakers of its tasks.
+    fn scheduler(&self) -> Arc<dyn Schedule>;
+    /// The number of a new task.
+    fn next_task(&self) -> u64;
+    /// Enters a task into the list of those that are cancelled when the loop ends.
+    fn adopt(&self, number: u64, task: Canceller);
+    /// A task has ended.
+    fn disown(&self, number: u64);
+    /// The threads for calls that block.
+    fn pool(&self) -> &Pool;
+    /// One more call runs on another thread, and virtual time must not overtake it.
+    fn hold_clock(&self);
+    /// The call of [`hold_clock`](Self::hold_clock) is over.
+    fn let_clock_go(&self);
+    /// The number of this loop, which no other loop of the process has.
+    fn identity(&self) -> u64;
 }
 
 impl<H: Host> Reactor for Engine<H> {
@@ -55,12 +74,16 @@ impl<H: Host> Reactor for Engine<H> {
         drop(self.cancel_timer(id));
     }
 
-    fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<()> {
-        Engine::wake_on(self, fd, direction, waker)
+    fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId> {
+        self.join_wait(fd, direction, waker)
     }
 
-    fn forget(&self, fd: RawFd, direction: Direction) {
-        drop(self.unwatch(fd, direction));
+    fn renew(&self, fd: RawFd, direction: Direction, id: WaitId, waker: &Waker) -> bool {
+        self.renew_wait(fd, direction, id, waker)
+    }
+
+    fn forget(&self, fd: RawFd, direction: Direction, id: WaitId) {
+        self.leave_wait(fd, direction, id);
     }
 
     fn release(&self, fd: RawFd) {
@@ -71,8 +94,64 @@ impl<H: Host> Reactor for Engine<H> {
         self.enqueue(Work::Rust(runnable), self.cause());
     }
 
-    fn identity(&self) -> *const () {
-        Arc::as_ptr(self.remote()).cast()
+    fn scheduler(&self) -> Arc<dyn Schedule> {
+        self.remote().clone()
+    }
+
+    fn next_task(&self) -> u64 {
+        self.new_task_number()
+    }
+
+    fn adopt(&self, number: u64, task: Canceller) {
+        self.adopt_task(number, task);
+    }
+
+    fn disown(&self, number: u64) {
+        self.disown_task(number);
+    }
+
+    fn pool(&self) -> &Pool {
+        self.blocking()
+    }
+
+    fn hold_clock(&self) {
+        self.elsewhere.set(self.elsewhere.get() + 1);
+    }
+
+    fn let_clock_go(&self) {
+        self.elsewhere.set(self.elsewhere.get() - 1);
+    }
+
+    fn identity(&self) -> u64 {
+        self.remote().id
+    }
+}
+
+/// Where a task goes when it is woken, from any thread.
+pub trait Schedule: Send + Sync {
+    /// Makes one poll of a task ready.
+    fn schedule(&self, runnable: Runnable);
+}
+
+/// Cancels one task, from any thread and as often as you like.
+#[derive(Clone, Debug)]
+pub struct Canceller {
+    wanted: Arc<AtomicBool>,
+    waker: Waker,
+}
+
+impl Canceller {
+    /// `waker` makes the task look whether it is `wanted` that it ends.
+    pub(crate) fn new(wanted: Arc<AtomicBool>, waker: Waker) -> Self {
+        Canceller { wanted, waker }
+    }
+
+    /// Asks the task to end: when its turn comes, its future is dropped where it stands. A task that has ended is left
+    /// alone.
+    pub fn cancel(&self) {
+        if !self.wanted.swap(true, Ordering::Relaxed) {
+            self.waker.wake_by_ref();
+        }
     }
 }
 
@@ -98,18 +177,38 @@ impl Drop for Current {
 
 /// Calls `f` with the loop that runs on this thread, if one does.
 pub fn with_current<R>(f: impl FnOnce(&dyn Reactor) -> R) -> Option<R> {
-    // SAFETY: the pointer is set only while the engine is borrowed by `Engine::run` further up this thread's stack,
-    // and taken back before that borrow ends.
+    // SAFETY: the pointer is set only while the engine is borrowed by whoever holds the `Current` further up this
+    // thread's stack, and taken back before that borrow ends.
     CURRENT.get().map(|reactor| f(unsafe { reactor.as_ref() }))
+}
+
+/// As [`with_current`], for what makes no sense without a loop.
+///
+/// # Panics
+/// If no loop runs on this thread.
+#[track_caller]
+pub(crate) fn current<R>(f: impl FnOnce(&dyn Reactor) -> R) -> R {
+    match with_current(f) {
+        Some(result) => result,
+        None => panic!("no loop runs on this thread: this must be called or awaited inside ferrio::run"),
+    }
+}
+
+/// Calls `f` with the loop of that number, if it is the one that runs on this thread. What a future has left with a
+/// loop is taken back this way: a future that is dropped elsewhere must not disturb the loop it happens to meet there.
+pub(crate) fn with_loop<R>(identity: u64, f: impl FnOnce(&dyn Reactor) -> R) -> Option<R> {
+    with_current(|reactor| (reactor.identity() == identity).then(|| f(reactor))).flatten()
 }
 
 impl<J: Send + 'static> Remote<J> {
     /// Whether this is the loop that runs on the calling thread.
-    pub fn is_current(self: &Arc<Self>) -> bool {
-        with_current(|reactor| reactor.identity()) == Some(Arc::as_ptr(self).cast())
+    pub fn is_current(&self) -> bool {
+        with_loop(self.id, |_| ()).is_some()
     }
+}
 
-    fn schedule(self: &Arc<Self>, runnable: Runnable) {
+impl<J: Send + 'static> Schedule for Remote<J> {
+    fn schedule(&self, runnable: Runnable) {
         if self.is_current() {
             with_current(|reactor| reactor.schedule(runnable));
         } else {

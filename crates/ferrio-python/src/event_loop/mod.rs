@@ -4,7 +4,11 @@
 //! program (exception handlers, the default executor, async generators' hooks) is in `python/ferrio/event_loop.py`,
 //! whose `EventLoop` is the class that users see.
 
+mod connections;
+mod resolver;
 mod scheduling;
+#[cfg(unix)]
+mod sockets;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};

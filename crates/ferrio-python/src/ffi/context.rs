@@ -40,3 +40,9 @@ impl Drop for Leave<'_, '_> {
         }
     }
 }
+
+/// A copy of a context.
+pub fn copy<'py>(context: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the callee checks that it is a context; the result is new or null with an error set.
+    unsafe { Bound::from_owned_ptr_or_err(context.py(), ffi::PyContext_Copy(context.as_ptr())) }
+}

@@ -2,5 +2,7 @@
 //!
 //! Measured per `call_soon` on 3.14: PyO3 method, PyO3 handle 76 ns; raw method, raw handle 50 ns; a bare C loop 48 ns.
 
+pub mod buffer;
+pub mod bytes;
 pub mod context;
 pub mod method;

@@ -15,10 +15,15 @@
 //! operation such as `sock_recv`). An error or a hang-up on a descriptor is reported as readable *and* writable, so
 //! that whoever waits for either finds out.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "mio")))]
 mod epoll;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "mio")))]
 pub use epoll::{Poller, Waker};
+
+#[cfg(any(not(target_os = "linux"), feature = "mio"))]
+mod mio;
+#[cfg(any(not(target_os = "linux"), feature = "mio"))]
+pub use self::mio::{Poller, Waker};
 
 /// What the operating system calls a descriptor: a file descriptor, or a socket handle on Windows.
 #[cfg(unix)]

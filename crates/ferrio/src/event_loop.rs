@@ -4,9 +4,9 @@
 //! the timers that are due, then run what the ready queue held at that moment. What a step makes ready belongs to the
 //! next turn.
 //!
-//! An engine belongs to one thread, which is not checked here (it is neither `Send` nor `Sync`); its [`Remote`] is for
-//! the others. Everything takes `&self`, because a step may call any function of the loop that runs it; see
-//! [`Short`] for the rule that makes this safe.
+//! An engine belongs to one thread at a time (it is not `Sync`); its [`Remote`] is for the others. Everything takes
+//! `&self`, because a step may call any function of the loop that runs it; the module `short` has the rule that makes
+//! this safe.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;

@@ -13,10 +13,11 @@ import threading
 import traceback
 import warnings
 import weakref
+from asyncio import base_events, coroutines
 
 from . import servers, tls
 from ._ferrio import Loop
-from ._helpers import check_callback, logger
+from ._helpers import check_callback
 
 
 class EventLoop(Loop, asyncio.AbstractEventLoop):
@@ -57,7 +58,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         if self.is_closed():
             return
         if self.get_debug():
-            logger.debug("Close %r", self)
+            base_events.logger.debug("Close %r", self)
         self._close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
@@ -86,7 +87,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         lines = [context.get("message") or "Unhandled exception in event loop"]
         for key in sorted(context.keys() - {"message", "exception"}):
             lines.append(f"{key}: {_describe(key, context[key])}")
-        logger.error(
+        base_events.logger.error(
             "\n".join(lines),
             exc_info=False if exception is None else (type(exception), exception, exception.__traceback__),
         )
@@ -117,7 +118,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            logger.error(on_failure, exc_info=True)
+            base_events.logger.error(on_failure, exc_info=True)
 
     # --- executors ---------------------------------------------------------------------------------------------------
 
@@ -275,4 +276,4 @@ def _context_of(context):
 
 
 def _debug_by_default():
-    return sys.flags.dev_mode or (not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG")))
+    return coroutines._is_debug_mode()

@@ -4,8 +4,10 @@
 //! program (exception handlers, the default executor, async generators' hooks) is in `python/ferrio/event_loop.py`,
 //! whose `EventLoop` is the class that users see.
 
+#[cfg(unix)]
 mod connections;
 mod introspection;
+#[cfg(unix)]
 mod resolver;
 mod scheduling;
 #[cfg(unix)]

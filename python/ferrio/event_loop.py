@@ -6,7 +6,6 @@ generators' hooks. What runs per callback, per packet or per await is native.
 
 import asyncio
 import concurrent.futures
-import os
 import socket
 import sys
 import threading

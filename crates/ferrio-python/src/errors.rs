@@ -16,9 +16,9 @@ pub fn os_error(py: Python<'_>, error: &io::Error) -> PyErr {
     }
 }
 
-/// The last system call's error.
-pub fn last_os_error(py: Python<'_>) -> PyErr {
-    os_error(py, &io::Error::last_os_error())
+/// [`os_error`] for `map_err`. PyO3's own conversion loses the number.
+pub fn from_io(error: io::Error) -> PyErr {
+    Python::attach(|py| os_error(py, &error))
 }
 
 /// Whether the system call could not be done now, which is no error.

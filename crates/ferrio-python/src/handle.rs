@@ -20,6 +20,7 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::core::{Core, Job};
 use crate::event_loop::Loop;
+use crate::ffi::error;
 use crate::ffi::method::guarded;
 use crate::imports::imports;
 
@@ -224,7 +225,7 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
             result
         };
         if result.is_null() {
-            return report(py, handle, PyErr::fetch(py));
+            return report(py, handle, error::take(py));
         }
         ffi::Py_DECREF(result);
         Ok(())
@@ -275,7 +276,7 @@ unsafe fn leave(context: *mut ffi::PyObject, failed: bool) {
     unsafe {
         if failed {
             let py = Python::assume_attached();
-            let error = PyErr::fetch(py);
+            let error = error::save(py);
             ffi::PyContext_Exit(context);
             error.restore(py);
         } else if ffi::PyContext_Exit(context) < 0 {
@@ -582,6 +583,9 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, which: *mut c_void) -
                 5 => new_reference((*handle).context),
                 6 if (*handle).flags & DESCRIBED == 0 => new_reference(ptr::null_mut()),
                 6 => new_reference((*handle).many),
+                // What `isinstance(handle, asyncio.Handle)` asks.
+                9 => imports(py)?.handle.clone_ref(py).into_ptr(),
+                10 => imports(py)?.timer_handle.clone_ref(py).into_ptr(),
                 7 => ffi::PyFloat_FromDouble((*object.cast::<TimerHandleObject>()).when),
                 _ => ffi::PyBool_FromLong(((*handle).flags & SCHEDULED).into()),
             })
@@ -618,6 +622,7 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
         ffi::PyMethodDef::zeroed(),
     ]));
     let getters = Box::leak(Box::new([
+        getter(c"__class__", 9),
         getter(c"_callback", 0),
         getter(c"_args", 1),
         getter(c"_cancelled", 2),
@@ -658,8 +663,12 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
         method(c"when", method_when, c"when($self, /)\n--\n\nThe deadline in seconds of loop.time()."),
         ffi::PyMethodDef::zeroed(),
     ]));
-    let timer_getters =
-        Box::leak(Box::new([getter(c"_when", 7), getter(c"_scheduled", 8), ffi::PyGetSetDef::default()]));
+    let timer_getters = Box::leak(Box::new([
+        getter(c"__class__", 10),
+        getter(c"_when", 7),
+        getter(c"_scheduled", 8),
+        ffi::PyGetSetDef::default(),
+    ]));
     let timer = make_type(
         py,
         c"ferrio.TimerHandle",

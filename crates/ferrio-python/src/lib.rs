@@ -32,6 +32,15 @@ mod _ferrio {
     use crate::server::ServerCore;
     #[cfg(unix)]
     #[pymodule_export]
+    use crate::transports::datagram::DatagramTransport;
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::pipe::{ReadPipe, WritePipe};
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::process::{_use_pidfds_for_tests, Process};
+    #[cfg(unix)]
+    #[pymodule_export]
     use crate::transports::stream::StreamTransport;
 
     #[pymodule_init]

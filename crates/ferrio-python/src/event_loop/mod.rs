@@ -6,12 +6,20 @@
 
 #[cfg(unix)]
 mod connections;
+#[cfg(unix)]
+mod datagrams;
 mod introspection;
+#[cfg(unix)]
+mod pipes;
+#[cfg(unix)]
+mod processes;
 #[cfg(unix)]
 mod resolver;
 mod scheduling;
 #[cfg(unix)]
-mod sockets;
+pub mod signals;
+#[cfg(unix)]
+pub mod sockets;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +40,8 @@ pub use scheduling::install_methods;
 pub struct Loop {
     pub core: Arc<Core>,
     task_factory: Mutex<Option<Py<PyAny>>>,
+    #[cfg(unix)]
+    signals: signals::Signals,
 }
 
 #[pymethods]
@@ -39,7 +49,12 @@ impl Loop {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         imports(py)?;
-        Ok(Loop { core: Core::new()?, task_factory: Mutex::default() })
+        Ok(Loop {
+            core: Core::new().map_err(crate::errors::from_io)?,
+            task_factory: Mutex::default(),
+            #[cfg(unix)]
+            signals: signals::Signals::new(py),
+        })
     }
 
     fn __init__(this: &Bound<'_, Self>) {
@@ -120,7 +135,10 @@ impl Loop {
             return Ok(());
         }
         core.set_closed();
-        core.close(this.py())
+        core.close(this.py())?;
+        #[cfg(unix)]
+        signals::close(this)?;
+        Ok(())
     }
 
     fn get_debug(&self) -> bool {
@@ -167,6 +185,8 @@ impl Loop {
         {
             visit.call(factory)?;
         }
+        #[cfg(unix)]
+        self.signals.traverse(&visit)?;
         self.core.traverse(&visit)
     }
 
@@ -219,6 +239,8 @@ struct Running<'a, 'py> {
     imports: &'static Imports,
     asyncgen_hooks: Bound<'py, PyAny>,
     origin_depth: usize,
+    #[cfg(unix)]
+    wakeup: Option<signals::Wakeup>,
 }
 
 impl<'a, 'py> Running<'a, 'py> {
@@ -233,13 +255,22 @@ impl<'a, 'py> Running<'a, 'py> {
         // SAFETY: no arguments; the number is the one `threading.get_ident()` gives.
         let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
         this.get().core.enter(ident as usize);
-        let running = Running { this, imports, asyncgen_hooks, origin_depth };
+        let running = Running {
+            this,
+            imports,
+            asyncgen_hooks,
+            origin_depth,
+            #[cfg(unix)]
+            wakeup: signals::enter(this, ident as usize)?,
+        };
         imports.set_running_loop.bind(py).call1((this,))?;
         Ok(running)
     }
 
     fn leave(self) -> PyResult<()> {
         let py = self.this.py();
+        #[cfg(unix)]
+        signals::leave(self.wakeup);
         self.this.get().core.leave();
         self.imports.set_running_loop.bind(py).call1((py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;

@@ -2,7 +2,6 @@
 //!
 //! Raw method descriptors (see `ffi::method`), because PyO3's argument parsing alone costs a fifth of a `call_soon`.
 
-use ferrio::cause::Cause;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
@@ -109,12 +108,7 @@ raw_method!(raw_call_soon, |this, arguments| {
 
 raw_method!(raw_call_soon_threadsafe, |this, arguments| {
     let handle = new_handle(this, &arguments, "call_soon_threadsafe", 0)?;
-    let core = &this.get().core;
-    if core.remote().is_current() {
-        core.soon(Job::Handle(handle.clone().unbind()));
-    } else {
-        core.remote().soon(Job::Handle(handle.clone().unbind()), Cause::THREAD);
-    }
+    this.get().core.soon(Job::Handle(handle.clone().unbind()));
     Ok(handle)
 });
 

@@ -27,6 +27,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::address::RawAddress;
 use super::write_queue::{WriteQueue, receive};
 use crate::core::{Confined, Core, Job};
+use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
 
@@ -34,7 +35,7 @@ use crate::imports::imports;
 const HIGH_WATER: usize = 64 * 1024;
 
 /// After this many writes to a lost connection each further one is warned about.
-const WARN_AFTER_LOST_WRITES: u32 = 5;
+pub const WARN_AFTER_LOST_WRITES: u32 = 5;
 
 /// A connected stream socket.
 #[pyclass(frozen, weakref, module = "ferrio")]
@@ -225,7 +226,7 @@ impl StreamTransport {
         let state = this.get().state()?;
         if !state.read_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
-            drop(this.get().core.engine()?.watch(state.fd, Direction::Read, job)?);
+            drop(this.get().core.engine()?.watch(state.fd, Direction::Read, job).map_err(from_io)?);
         }
         Ok(())
     }
@@ -316,7 +317,7 @@ impl StreamTransport {
         if error.kind() == io::ErrorKind::WouldBlock {
             return Ok(());
         }
-        Self::fatal(this, error.into(), "Fatal read error on socket transport")
+        Self::fatal(this, from_io(error), "Fatal read error on socket transport")
     }
 
     fn on_eof(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -380,7 +381,7 @@ impl StreamTransport {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !state.write_watched.replace(true) {
                         let job = Job::Call(this.clone().into_any().unbind(), Self::on_writable);
-                        drop(transport.core.engine()?.watch(state.fd, Direction::Write, job)?);
+                        drop(transport.core.engine()?.watch(state.fd, Direction::Write, job).map_err(from_io)?);
                     }
                     return Ok(());
                 }
@@ -388,7 +389,7 @@ impl StreamTransport {
                     let left = state.queue.borrow_mut().take();
                     drop(left);
                     transport.unwatch_writes()?;
-                    return Self::fatal(this, error.into(), "Fatal write error on socket transport");
+                    return Self::fatal(this, from_io(error), "Fatal write error on socket transport");
                 }
             }
         }
@@ -713,8 +714,12 @@ impl StreamTransport {
         Self::lose(this, None)
     }
 
-    /// Close at once, throwing away what is queued.
+    /// Close at once, throwing away what the kernel has not taken.
     fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
+        // What this turn has written would have left by now, had it not been gathered.
+        if this.get().state()?.gathering.get() {
+            Self::flush(this)?;
+        }
         Self::_force_close(this, None)
     }
 

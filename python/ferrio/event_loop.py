@@ -219,6 +219,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
                 f"asynchronous generator {generator!r} was scheduled after loop.shutdown_asyncgens() call",
                 ResourceWarning,
                 source=self,
+                stacklevel=1,
             )
         self._asyncgens.add(generator)
 

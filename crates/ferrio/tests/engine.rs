@@ -208,10 +208,16 @@ fn a_future_and_a_watcher_share_a_descriptor_each_in_its_direction() {
     let engine = new_loop();
     let (near, _far) = readable();
     let fd = near.as_raw_fd();
-    engine.watch(fd, ReadSide, job(|engine| {
-        engine.host.0.borrow_mut().push("reader".into());
-        engine.stop();
-    })).unwrap();
+    engine
+        .watch(
+            fd,
+            ReadSide,
+            job(|engine| {
+                engine.host.0.borrow_mut().push("reader".into());
+                engine.stop();
+            }),
+        )
+        .unwrap();
     engine.wake_on(fd, WriteSide, noting_waker("writer woken")).unwrap();
     engine.run(()).unwrap();
     engine.run(()).unwrap();
@@ -223,7 +229,9 @@ fn news_of_one_direction_does_not_silence_the_future_that_waits_for_the_other() 
     let engine = new_loop();
     let (near, far) = UnixStream::pair().unwrap();
     let fd = near.as_raw_fd();
-    engine.wake_on(fd, ReadSide, waker(|| with_current(|_| with_engine(|engine| engine.stop())).unwrap().unwrap())).unwrap();
+    engine
+        .wake_on(fd, ReadSide, waker(|| with_current(|_| with_engine(|engine| engine.stop())).unwrap().unwrap()))
+        .unwrap();
     engine.wake_on(fd, WriteSide, noting_waker("there was room to write")).unwrap();
     // The first turn finds room to write; only then comes something to read.
     engine.soon(job(move |_| (&far).write_all(b"x").unwrap()));

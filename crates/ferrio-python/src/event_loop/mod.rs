@@ -4,6 +4,7 @@
 //! program (exception handlers, the default executor, async generators' hooks) is in `python/ferrio/event_loop.py`,
 //! whose `EventLoop` is the class that users see.
 
+#[cfg(unix)]
 mod connections;
 #[cfg(unix)]
 mod datagrams;
@@ -12,6 +13,7 @@ mod introspection;
 mod pipes;
 #[cfg(unix)]
 mod processes;
+#[cfg(unix)]
 mod resolver;
 mod scheduling;
 #[cfg(unix)]

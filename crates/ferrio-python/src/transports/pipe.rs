@@ -336,7 +336,8 @@ impl ReadPipe {
     fn begin(object: &Bound<'_, PyAny>) -> PyResult<()> {
         let this = object.cast::<Self>()?;
         let state = this.get().state()?;
-        let made = state.end.call(&this.get().core, object, intern!(object.py(), "connection_made"), Some(object.clone()));
+        let made =
+            state.end.call(&this.get().core, object, intern!(object.py(), "connection_made"), Some(object.clone()));
         let watched = Self::watch(this);
         state.end.set_made();
         made.and(watched)
@@ -409,7 +410,16 @@ impl ReadPipe {
 
     fn describe(state: &ReadState) -> String {
         let mut words = state.end.words("ReadPipeTransport");
-        words.push(if !state.end.is_open() { "closed" } else if state.watched.get() { "polling" } else { "idle" }.into());
+        words.push(
+            if !state.end.is_open() {
+                "closed"
+            } else if state.watched.get() {
+                "polling"
+            } else {
+                "idle"
+            }
+            .into(),
+        );
         format!("<{}>", words.join(" "))
     }
 }

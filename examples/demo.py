@@ -1,0 +1,106 @@
+"""`make demo`: ferrio at work, in three parts.
+
+1. An unmodified asyncio script run by ferrio.
+2. An HTTP service on ferrio, answering a client over a socket.
+3. The same service on asyncio and uvloop beside it: requests per second, and server CPU per request.
+"""
+
+import contextlib
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benches import loops, network, paired  # noqa: E402  (the project's folder had to come first)
+
+ROUNDS = 5
+
+
+def heading(text):
+    print(f"\n{text}\n{'=' * len(text)}", flush=True)
+
+
+def python(*words):
+    """A Python command, shown as one would type it."""
+    print("$ python", *words, flush=True)
+    return [sys.executable, *words]
+
+
+def script():
+    heading("1. An asyncio script, unmodified")
+    output = subprocess.run(python("-m", "ferrio", "examples/tutorial.py"), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    print(output.stdout, end="")
+    elapsed = [float(line.split()[1]) for line in output.stdout.splitlines() if "elapsed:" in line]
+    if "running on ferrio" not in output.stdout or [round(seconds) for seconds in elapsed] != [3, 2, 2, 2]:
+        sys.exit("demo: expected ferrio's loop and elapsed times of 3, 2, 2 and 2 s")
+
+
+def service():
+    heading("2. An HTTP service (uvicorn, httptools) and a client")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    command = python(
+        "-m", "uvicorn", "--app-dir", "examples", "hello:app", "--loop", "ferrio:new_event_loop", "--http", "httptools",
+        "--lifespan", "off", "--port", str(port),
+    )  # fmt: skip
+    server = subprocess.Popen(command, cwd=ROOT)
+    try:
+        answer = get(port)
+    finally:
+        server.terminate()
+        server.wait(timeout=10)
+    print(f"the client received: {answer}")
+    if not answer.startswith("200 OK: Hello from ferrio"):
+        sys.exit("demo: the answer does not come from ferrio")
+
+
+def get(port):
+    """The answer to `GET /`, from a server that may still be starting."""
+    deadline = time.monotonic() + 15
+    while True:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as client:
+            try:
+                client.request("GET", "/")
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+                continue
+            response = client.getresponse()
+            return f"{response.status} {response.reason}: {response.read().decode().strip()}"
+
+
+def comparison():
+    heading("3. The same service on three loops")
+    present, absent = loops.split(loops.LOOPS)
+
+    row = "uvicorn, hello x 64"
+    print(f"64 keep-alive connections, {ROUNDS} interleaved rounds of 1 s, medians\n", flush=True)
+    with contextlib.ExitStack() as stack:
+        servers = {name: stack.enter_context(network.server(row, factory)) for name, factory in present.items()}
+        reports = paired.interleave(ROUNDS, servers, lambda server: network.measure(row, server, seconds=1))
+    rates = {name: [report["requests_per_second"] for report in reports[name]] for name in present}
+    costs = {name: [report["server_cpu_us_per_request"] for report in reports[name]] for name in present}
+
+    def times(name, base):
+        return f"{paired.ratio(costs, name, base):.2f} x" if base in present and name != base else ""
+
+    rows = [
+        [name, f"{median(rates[name]):,.0f}", f"{median(costs[name]):.1f} us", times(name, "asyncio"), times(name, "uvloop")]
+        for name in present
+    ]
+    print("\n".join(paired.table(["loop", "requests/s", "server CPU/request", "to asyncio", "to uvloop"], rows)))
+    for name, reason in absent.items():
+        print(f"{name} is absent: {reason}")
+
+
+if __name__ == "__main__":
+    script()
+    service()
+    comparison()

@@ -254,7 +254,6 @@ impl<'a, 'py> Running<'a, 'py> {
         imports.set_asyncgen_hooks.bind(py).call1((first, last))?;
         // SAFETY: no arguments; the number is the one `threading.get_ident()` gives.
         let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
-        this.get().core.enter(ident as usize);
         let running = Running {
             this,
             imports,
@@ -264,14 +263,16 @@ impl<'a, 'py> Running<'a, 'py> {
             wakeup: signals::enter(this, ident as usize)?,
         };
         imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
+        this.get().core.enter(ident as usize);
         Ok(running)
     }
 
     fn leave(self) -> PyResult<()> {
         let py = self.this.py();
-        #[cfg(unix)]
-        signals::leave(self.wakeup);
+        // First what cannot fail: a loop must not go on counting as running.
         self.this.get().core.leave();
+        #[cfg(unix)]
+        signals::leave(py, self.wakeup)?;
         self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;

@@ -29,14 +29,9 @@ use super::Loop;
 use crate::core::{Confined, Core, Job};
 use crate::ffi::context::copy_current;
 use crate::handle;
+use crate::ffi::wakeup::set_wakeup_fd;
 use crate::imports::imports;
 use crate::transports::pipe::set_nonblocking;
-
-unsafe extern "C" {
-    /// Sets the descriptor that the C signal handler writes to (-1: none) and returns the former one. Part of CPython's
-    /// API since 3.1; its callers must be the main thread.
-    fn PySignal_SetWakeupFd(fd: c_int) -> c_int;
-}
 
 /// A loop's share of the process's signals.
 pub struct Signals {
@@ -90,8 +85,8 @@ pub fn enter(this: &Bound<'_, Loop>, ident: usize) -> PyResult<Option<Wakeup>> {
         Some(writer) => writer,
         None => open_pipe(core, state)?,
     };
-    // SAFETY: this is the main thread; the pipe is open for as long as its number stands there (see `leave`).
-    let former = unsafe { PySignal_SetWakeupFd(ours) };
+    // The pipe is open for as long as its number stands there (see `leave`).
+    let former = set_wakeup_fd(py, ours)?;
     state.former.set(former);
     Ok(Some(Wakeup { ours, former }))
 }
@@ -108,15 +103,14 @@ fn open_pipe(core: &Arc<Core>, state: &State) -> PyResult<RawFd> {
 }
 
 /// The run is over: signals go where they went before, unless somebody has redirected them meanwhile.
-pub fn leave(wakeup: Option<Wakeup>) {
-    let Some(Wakeup { ours, former }) = wakeup else { return };
-    // SAFETY: the main thread still; `former` was in use before the run.
-    unsafe {
-        let present = PySignal_SetWakeupFd(former);
-        if present != ours {
-            PySignal_SetWakeupFd(present);
-        }
+pub fn leave(py: Python<'_>, wakeup: Option<Wakeup>) -> PyResult<()> {
+    let Some(Wakeup { ours, former }) = wakeup else { return Ok(()) };
+    // A descriptor that its owner has closed meanwhile cannot be put back: then nobody is told.
+    let present = set_wakeup_fd(py, former).or_else(|_| set_wakeup_fd(py, -1))?;
+    if present != ours {
+        set_wakeup_fd(py, present)?;
     }
+    Ok(())
 }
 
 /// A signal has woken the loop: CPython runs the Python handlers of all that it has noted.

@@ -1,22 +1,31 @@
 """What native code says in Python because it is said rarely: reprs, debug mode's checks and tracebacks."""
 
 import asyncio
+import inspect
 import logging
 import os
 import socket
 import stat
+import subprocess
 import sys
 from asyncio import format_helpers
 
 logger = logging.getLogger("asyncio")
 
 
+# Newer CPythons show the arguments, which may be confidential, in debug mode only.
+_HIDES_ARGUMENTS = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+
+
 def describe_callback(handle):
-    """The callback with its arguments and where it is defined, as asyncio words it."""
-    return format_helpers._format_callback_source(handle._callback, handle._args or ())
+    """The callback and where it is defined, as asyncio words it; with its arguments in debug mode."""
+    options = {"debug": handle._loop.get_debug()} if _HIDES_ARGUMENTS else {}
+    return format_helpers._format_callback_source(handle._callback, handle._args or (), **options)
 
 
 def handle_repr(handle):
+    if handle._repr is not None:
+        return handle._repr
     info = [type(handle).__name__]
     if handle._cancelled:
         info.append("cancelled")
@@ -45,19 +54,14 @@ def check_callback(callback, method):
 
 def _is_coroutine_function(callback):
     if sys.version_info >= (3, 14):
-        import inspect
-
         return inspect.iscoroutinefunction(callback)
     return asyncio.iscoroutinefunction(callback)
 
 
-def log_slow(handle, seconds):
-    logger.warning("Executing %s took %.3f seconds", _describe_handle(handle), seconds)
-
-
-def _describe_handle(handle):
-    task = getattr(getattr(handle, "_callback", None), "__self__", None)
-    return repr(task) if isinstance(task, asyncio.Task) else repr(handle)
+def log_slow(step, seconds):
+    """Debug mode: one step of the loop held everything else up. ``step`` is a handle, or the object it belongs to."""
+    task = getattr(getattr(step, "_callback", None), "__self__", None)
+    logger.warning("Executing %r took %.3f seconds", task if isinstance(task, asyncio.Task) else step, seconds)
 
 
 def warn_lost_write():
@@ -84,6 +88,18 @@ def timed_getaddrinfo(loop):
         return answer
 
     return getaddrinfo
+
+
+def log_subprocess(command, shell, streams):
+    """Debug mode: a child is about to be started. Not its arguments, which may be secret, but where its streams lead."""
+    lines = [f"run shell command {command!r}" if shell else f"execute program {command[0]!r}"]
+    lines += [f"{name}={_stream(streams[name])}" for name in ("stdin", "stdout", "stderr") if streams[name] is not None]
+    logger.debug(" ".join(lines))
+
+
+def _stream(where):
+    names = {subprocess.PIPE: "<pipe>", subprocess.STDOUT: "<stdout>", subprocess.DEVNULL: "<devnull>"}
+    return names.get(where, repr(where)) if isinstance(where, int) else repr(where)
 
 
 def remove_stale_socket(path):

@@ -6,16 +6,17 @@ generators' hooks. What runs per callback, per packet or per await is native.
 
 import asyncio
 import concurrent.futures
-import os
 import socket
 import sys
 import threading
+import traceback
 import warnings
 import weakref
+from asyncio import base_events, coroutines
 
 from . import servers, tls
 from ._ferrio import Loop
-from ._helpers import check_callback, logger
+from ._helpers import check_callback
 
 
 class EventLoop(Loop, asyncio.AbstractEventLoop):
@@ -25,16 +26,16 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
     works too, through the same inbox.
     """
 
-    #: Debug mode logs callbacks that take longer than this, in seconds.
-    slow_callback_duration = 0.1
-
     def __init__(self):
         super().__init__()
+        #: Debug mode logs callbacks that take this long or longer, in seconds.
+        self.slow_callback_duration = 0.1
         self._exception_handler = None
         self._default_executor = None
         self._executor_shutdown_called = False
         self._asyncgens = weakref.WeakSet()
         self._asyncgens_shutdown_called = False
+        # Debug mode: the handle being run, whose origin the default exception handler shows.
         self._current_handle = None
         self.set_debug(_debug_by_default())
 
@@ -55,6 +56,8 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             raise RuntimeError("Cannot close a running event loop")
         if self.is_closed():
             return
+        if self.get_debug():
+            base_events.logger.debug("Close %r", self)
         self._close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
@@ -75,44 +78,46 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
 
     def default_exception_handler(self, context):
         """Log the error to the ``asyncio`` logger, with everything the context says."""
-        message = context.get("message") or "Unhandled exception in event loop"
         exception = context.get("exception")
-        lines = [message]
-        if "source_traceback" not in context:
-            handle = self._current_handle
-            if handle is not None and handle._source_traceback:
-                context["handle_traceback"] = handle._source_traceback
-        for key in sorted(context):
-            if key not in {"message", "exception"}:
-                lines.append(f"{key}: {_describe(key, context[key])}")
-        logger.error("\n".join(lines), exc_info=exception if exception is not None else False)
+        if "source_traceback" not in context and self._current_handle is not None:
+            origin = self._current_handle._source_traceback
+            if origin:
+                context["handle_traceback"] = origin
+        lines = [context.get("message") or "Unhandled exception in event loop"]
+        for key in sorted(context.keys() - {"message", "exception"}):
+            lines.append(f"{key}: {_describe(key, context[key])}")
+        base_events.logger.error(
+            "\n".join(lines),
+            exc_info=False if exception is None else (type(exception), exception, exception.__traceback__),
+        )
 
     def call_exception_handler(self, context):
         """Call the exception handler with a dict: message, exception, and what else is known (handle, task, …)."""
         if self._exception_handler is None:
-            self._call_default_handler(context)
+            self._call_default_handler(context, "Exception in default exception handler")
             return
         try:
-            where = context.get("task") or context.get("future") or context.get("handle")
-            run_context = where.get_context() if hasattr(where, "get_context") else None
-            if run_context is not None:
-                run_context.run(self._exception_handler, self, context)
-            else:
+            run_context = _context_of(context)
+            if run_context is None:
                 self._exception_handler(self, context)
+            else:
+                run_context.run(self._exception_handler, self, context)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
             self._call_default_handler(
-                {"message": "Unhandled error in exception handler", "exception": error, "context": context}
+                {"message": "Unhandled error in exception handler", "exception": error, "context": context},
+                "Exception in default exception handler while handling an unexpected error in custom exception handler",
             )
 
-    def _call_default_handler(self, context):
+    def _call_default_handler(self, context, on_failure):
+        # A subclass may have a default handler of its own, and that may fail.
         try:
             self.default_exception_handler(context)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            logger.error("Exception in default exception handler", exc_info=True)
+            base_events.logger.error(on_failure, exc_info=True)
 
     # --- executors ---------------------------------------------------------------------------------------------------
 
@@ -214,6 +219,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
                 f"asynchronous generator {generator!r} was scheduled after loop.shutdown_asyncgens() call",
                 ResourceWarning,
                 source=self,
+                stacklevel=1,
             )
         self._asyncgens.add(generator)
 
@@ -251,13 +257,23 @@ def _settle(future, setter, value):
 
 def _describe(key, value):
     if key in {"source_traceback", "handle_traceback"}:
-        import traceback
-
         what = "Object" if key == "source_traceback" else "Handle"
         stack = "".join(traceback.format_list(value)).rstrip()
         return f"{what} created at (most recent call last):\n{stack}"
     return repr(value)
 
 
+def _context_of(context):
+    """The contextvars.Context in which to run the exception handler: that of what failed (since 3.12)."""
+    if sys.version_info < (3, 12):
+        return None
+    for key in ("task", "future", "handle"):
+        failed = context.get(key)
+        if failed is not None:
+            # A plain future has none.
+            return failed.get_context() if hasattr(failed, "get_context") else None
+    return None
+
+
 def _debug_by_default():
-    return sys.flags.dev_mode or (not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG")))
+    return coroutines._is_debug_mode()

@@ -1,10 +1,12 @@
-"""Event loop policies: the process-wide way to choose a loop, where CPython still has it (up to 3.15)."""
+"""``EventLoopPolicy``: the process-wide way to choose a loop, where CPython still has it (up to 3.15)."""
 
 import asyncio
+import sys
 import threading
 import warnings
+from pathlib import Path
 
-from .event_loop import EventLoop
+from .event_loop import new_event_loop
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -23,37 +25,52 @@ class EventLoopPolicy(_AbstractPolicy):
         self._watcher = None
 
     def new_event_loop(self):
-        return EventLoop()
+        """A new loop; set_event_loop() makes it the current one."""
+        return new_event_loop()
 
     def set_event_loop(self, loop):
+        """Make ``loop`` the current one of this thread; None for no loop."""
         if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
             raise TypeError(f"loop must be an instance of AbstractEventLoop or None, not '{type(loop).__name__}'")
         self._local.set_called = True
         self._local.loop = loop
 
     def get_event_loop(self):
-        import sys
-
-        local = self._local
-        if (
-            local.loop is None
-            and not local.set_called
-            and sys.version_info < (3, 14)
-            and threading.current_thread() is threading.main_thread()
-        ):
+        """The loop that was set in this thread. Before 3.14 the main thread gets a new one if none ever was."""
+        if self._local.loop is None and self._creates_on_demand():
             if sys.version_info >= (3, 12):
-                warnings.warn("There is no current event loop", DeprecationWarning, stacklevel=2)
+                _warn_outside_asyncio("There is no current event loop")
             self.set_event_loop(self.new_event_loop())
-        if local.loop is None:
+        if self._local.loop is None:
             raise RuntimeError(f"There is no current event loop in thread {threading.current_thread().name!r}.")
-        return local.loop
+        return self._local.loop
 
-    # Child watchers (gone in 3.14): ferrio's loop watches its children by itself; the object is for who asks.
+    def _creates_on_demand(self):
+        return (
+            sys.version_info < (3, 14)
+            and not self._local.set_called
+            and threading.current_thread() is threading.main_thread()
+        )
 
-    def get_child_watcher(self):
-        if self._watcher is None:
-            self._watcher = asyncio.ThreadedChildWatcher()
-        return self._watcher
+    if sys.version_info < (3, 14):
+        # ferrio's loop watches its children by itself; a watcher is only for programs that ask for one.
 
-    def set_child_watcher(self, watcher):
-        self._watcher = watcher
+        def get_child_watcher(self):
+            """asyncio's watcher of child processes, for programs that use it directly."""
+            if sys.version_info >= (3, 12):
+                _warn_outside_asyncio("'get_child_watcher' is deprecated as of Python 3.12")
+            if self._watcher is None:
+                self._watcher = asyncio.ThreadedChildWatcher()
+            return self._watcher
+
+        def set_child_watcher(self, watcher):
+            """What get_child_watcher() returns from here on."""
+            if sys.version_info >= (3, 12):
+                _warn_outside_asyncio("'set_child_watcher' is deprecated as of Python 3.12")
+            self._watcher = watcher
+
+
+def _warn_outside_asyncio(message):
+    """Warn in the name of the first caller who is neither ferrio nor asyncio."""
+    inside = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
+    warnings.warn(message, DeprecationWarning, skip_file_prefixes=inside)

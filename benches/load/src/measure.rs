@@ -62,7 +62,12 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         return Err("no request was answered in the time given".into());
     }
     latencies.sort_unstable();
-    Ok(Report { connections: plan.connections, elapsed, server_cpu, latencies })
+    Ok(Report {
+        connections: plan.connections,
+        elapsed,
+        server_cpu,
+        latencies,
+    })
 }
 
 fn server_cpu_time(pid: i32) -> Result<Duration, String> {
@@ -84,14 +89,22 @@ impl<'a> Load<'a> {
             .map_err(|error| format!("connecting to {:?}: {error}", plan.address))?;
         let epoll = Epoll::new(plan.connections).map_err(|error| format!("epoll: {error}"))?;
         for (token, connection) in connections.iter().enumerate() {
-            epoll.watch(connection.fd(), token).map_err(|error| format!("epoll: {error}"))?;
+            epoll
+                .watch(connection.fd(), token)
+                .map_err(|error| format!("epoll: {error}"))?;
         }
-        Ok(Self { plan, connections, epoll, buffer: vec![0; BUFFER] })
+        Ok(Self {
+            plan,
+            connections,
+            epoll,
+            buffer: vec![0; BUFFER],
+        })
     }
 
     /// Exchanges until the end and returns the nanoseconds of every answer.
     fn drive(&mut self, until: Until) -> Result<Vec<u64>, String> {
         let started = Instant::now();
+        let mut last_news = started;
         let mut latencies = Vec::new();
         loop {
             let done = match until {
@@ -102,13 +115,21 @@ impl<'a> Load<'a> {
                 return Ok(latencies);
             }
             let mut silent = true;
-            for token in self.epoll.wait(PATIENCE).map_err(|error| format!("epoll: {error}"))? {
+            for token in self
+                .epoll
+                .wait(self.plan.nap)
+                .map_err(|error| format!("epoll: {error}"))?
+            {
                 silent = false;
-                if let Some(taken) = self.connections[token].advance(&self.plan.exchange, &mut self.buffer)? {
+                if let Some(taken) =
+                    self.connections[token].advance(&self.plan.exchange, &mut self.buffer)?
+                {
                     latencies.push(taken);
                 }
             }
-            if silent {
+            if !silent {
+                last_news = Instant::now();
+            } else if last_news.elapsed() >= PATIENCE {
                 return Err(format!("the server has not answered for {PATIENCE:?}"));
             }
         }

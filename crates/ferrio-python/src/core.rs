@@ -23,6 +23,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::awaitable::OwnedWaker;
+use crate::errors::from_io;
+#[cfg(unix)]
+use crate::event_loop::signals;
 use crate::handle;
 use crate::imports::imports;
 
@@ -37,14 +40,30 @@ pub enum Job {
     Call(Py<PyAny>, Call),
     /// A Rust future's waker fired.
     Wake(Arc<OwnedWaker>),
+    /// CPython has noted a signal: its handlers run now.
+    #[cfg(unix)]
+    Signals,
 }
 
 impl Job {
-    /// The Python object that the job keeps alive.
-    pub fn object(&self) -> &Py<PyAny> {
+    /// The same job once more.
+    pub fn clone_ref(&self, py: Python<'_>) -> Job {
         match self {
-            Job::Handle(object) | Job::Call(object, _) => object,
-            Job::Wake(waker) => waker.awaitable(),
+            Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
+            Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
+            Job::Wake(waker) => Job::Wake(waker.clone()),
+            #[cfg(unix)]
+            Job::Signals => Job::Signals,
+        }
+    }
+
+    /// The Python object that the job keeps alive, if it does.
+    pub fn object(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Job::Handle(object) | Job::Call(object, _) => Some(object),
+            Job::Wake(waker) => Some(waker.awaitable()),
+            #[cfg(unix)]
+            Job::Signals => None,
         }
     }
 }
@@ -53,6 +72,8 @@ impl Job {
 pub struct PyHost {
     /// The Python loop, borrowed: it owns this. Null before it is made and after it is gone.
     loop_object: Cell<*mut pyo3::ffi::PyObject>,
+    /// Debug mode; read from any thread.
+    debug: AtomicBool,
     /// Native objects with something to do before the loop sleeps (transports with gathered writes).
     unsettled: RefCell<Vec<(Py<PyAny>, Call)>>,
     /// Where sockets are read into before the bytes get an object of their own size.
@@ -63,6 +84,13 @@ pub struct PyHost {
     pub done: RefCell<Option<Py<PyAny>>>,
 }
 
+impl PyHost {
+    fn loop_object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: the pointer is null or the living `Loop`, which takes it back before it dies.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.loop_object.get()) }
+    }
+}
+
 /// One loop, without its Python object.
 pub struct Core {
     engine: Engine<PyHost>,
@@ -71,7 +99,6 @@ pub struct Core {
     owner: AtomicUsize,
     /// `threading.get_ident()` of that thread.
     pub thread_ident: AtomicUsize,
-    debug: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -95,6 +122,7 @@ impl Core {
     pub fn new() -> io::Result<Arc<Self>> {
         let host = PyHost {
             loop_object: Cell::new(std::ptr::null_mut()),
+            debug: AtomicBool::new(false),
             unsettled: RefCell::default(),
             scratch: RefCell::default(),
             transports: RefCell::default(),
@@ -107,7 +135,6 @@ impl Core {
             remote,
             owner: AtomicUsize::new(0),
             thread_ident: AtomicUsize::new(0),
-            debug: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }))
     }
@@ -172,11 +199,11 @@ impl Core {
 
     #[inline]
     pub fn debug(&self) -> bool {
-        self.debug.load(Ordering::Relaxed)
+        self.engine.host.debug.load(Ordering::Relaxed)
     }
 
     pub fn set_debug(&self, on: bool) {
-        self.debug.store(on, Ordering::Relaxed);
+        self.engine.host.debug.store(on, Ordering::Relaxed);
     }
 
     pub fn remote(&self) -> &Arc<Remote<Job>> {
@@ -190,6 +217,15 @@ impl Core {
             self.engine.soon(job);
         } else {
             self.remote.soon(job, Cause::THREAD);
+        }
+    }
+
+    /// As [`soon`](Self::soon), with a cause that the caller knows better.
+    pub fn soon_because(&self, job: Job, cause: Cause) {
+        if self.is_mine() {
+            self.engine.soon_because(job, cause);
+        } else {
+            self.remote.soon(job, cause);
         }
     }
 
@@ -213,10 +249,7 @@ impl Core {
     /// # Errors
     /// RuntimeError if it is gone (collected without `close()`).
     pub fn loop_object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let object = self.engine.host.loop_object.get();
-        // SAFETY: the pointer is null or the living `Loop`, which takes it back before it dies.
-        unsafe { Bound::from_borrowed_ptr_or_opt(py, object) }
-            .ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
+        self.engine.host.loop_object(py).ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
     }
 
     /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile. `f` must not call out.
@@ -262,7 +295,7 @@ impl Core {
         message: &str,
         fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
     ) -> PyResult<()> {
-        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+        if ends_the_run(py, &error) {
             return Err(error);
         }
         let context = PyDict::new(py);
@@ -273,7 +306,7 @@ impl Core {
             error.write_unraisable(py, None);
             return Ok(());
         };
-        the_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+        call_exception_handler(&the_loop, &error, context)
     }
 
     /// Forgets all that waits and gives the descriptors back.
@@ -288,7 +321,7 @@ impl Core {
 
     /// For the garbage collector, which has stopped everybody else.
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        self.engine.for_each_job(|job| visit.call(job.object()))?;
+        self.engine.for_each_job(|job| job.object().map_or(Ok(()), |object| visit.call(object)))?;
         if let Ok(done) = self.engine.host.done.try_borrow()
             && let Some(done) = &*done
         {
@@ -303,6 +336,11 @@ impl Core {
         let done = self.engine.host.done.borrow_mut().take();
         drop(done);
     }
+}
+
+/// Whether an error is no failure but a wish to end: it goes through everything.
+pub fn ends_the_run(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
 }
 
 fn wrong_thread() -> PyErr {
@@ -362,24 +400,14 @@ impl Host for PyHost {
 
     #[inline]
     fn run(engine: &Engine<Self>, py: Python<'_>, job: Job, _cause: Cause) -> PyResult<()> {
-        match job {
-            Job::Handle(handle) => handle::run(py, handle.into_bound(py)),
-            Job::Call(object, call) => {
-                let object = object.into_bound(py);
-                call(&object).or_else(|error| report_from(engine, py, error, &object))
-            }
-            Job::Wake(waker) => {
-                waker.resume(py).or_else(|error| report_from(engine, py, error, waker.awaitable().bind(py)))
-            }
+        if engine.host.debug.load(Ordering::Relaxed) {
+            return run_in_debug(engine, py, job);
         }
+        run(engine, py, job)
     }
 
     fn again(py: Python<'_>, job: &Job) -> Job {
-        match job {
-            Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
-            Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
-            Job::Wake(waker) => Job::Wake(waker.clone()),
-        }
+        job.clone_ref(py)
     }
 
     #[inline]
@@ -394,7 +422,7 @@ impl Host for PyHost {
     }
 
     fn wait_failed(_engine: &Engine<Self>, py: Python<'_>, error: io::Error) -> PyResult<()> {
-        if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(error.into()) }
+        if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(from_io(error)) }
     }
 
     fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {
@@ -405,13 +433,54 @@ impl Host for PyHost {
     }
 }
 
+#[inline]
+fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+    match job {
+        Job::Handle(handle) => handle::run(py, &handle.into_bound(py)),
+        Job::Call(object, call) => {
+            let object = object.into_bound(py);
+            call(&object).or_else(|error| report_from(engine, py, error, &object))
+        }
+        Job::Wake(waker) => {
+            waker.resume(py).or_else(|error| report_from(engine, py, error, waker.awaitable().bind(py)))
+        }
+        // What a handler raises ends the run, whatever it is: nobody else could receive it.
+        #[cfg(unix)]
+        Job::Signals => engine.host.loop_object(py).map_or(Ok(()), |the_loop| signals::arrived(the_loop.cast()?)),
+    }
+}
+
+/// Debug mode: `loop._current_handle` tells the exception handler what runs, and a step that held the others up is
+/// logged.
+#[cold]
+fn run_in_debug(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+    let Some(the_loop) = engine.host.loop_object(py) else { return run(engine, py, job) };
+    let Some(object) = job.object().map(|object| object.bind(py).clone()) else { return run(engine, py, job) };
+    let is_handle = matches!(job, Job::Handle(_));
+    let current = intern!(py, "_current_handle");
+    the_loop.setattr(current, if is_handle { Some(&object) } else { None })?;
+    let begun = engine.now();
+    // A handle keeps its callback for the log, and lets go of it afterwards.
+    let ran = if is_handle { handle::call(py, &object) } else { run(engine, py, job) };
+    let seconds = engine.now().saturating_sub(begun) as f64 / 1e9;
+    let logged = ran.and_then(|()| {
+        if seconds < the_loop.getattr(intern!(py, "slow_callback_duration"))?.extract()? {
+            return Ok(());
+        }
+        imports(py)?.helpers.bind(py).call_method1("log_slow", (&object, seconds)).map(drop)
+    });
+    if is_handle {
+        handle::finish(&object);
+    }
+    the_loop.setattr(current, py.None())?;
+    logged
+}
+
 fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &Bound<'_, PyAny>) -> PyResult<()> {
-    if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+    if ends_the_run(py, &error) {
         return Err(error);
     }
-    // SAFETY: null or the living `Loop` (see `Core::loop_object`).
-    let the_loop = unsafe { Bound::from_borrowed_ptr_or_opt(py, engine.host.loop_object.get()) };
-    let Some(the_loop) = the_loop else {
+    let Some(the_loop) = engine.host.loop_object(py) else {
         error.write_unraisable(py, Some(object));
         return Ok(());
     };
@@ -421,7 +490,25 @@ fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &B
     if !object.is_none() {
         context.set_item(intern!(py, "source"), object)?;
     }
-    the_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+    call_exception_handler(&the_loop, &error, context)
+}
+
+/// Calls the handler as asyncio does, from where the error is caught: `sys.exc_info()` and `logging.exception()` in it
+/// show that error.
+fn call_exception_handler(the_loop: &Bound<'_, PyAny>, error: &PyErr, context: Bound<'_, PyDict>) -> PyResult<()> {
+    let py = the_loop.py();
+    // SAFETY: attached; the first returns a new reference or null, the second takes none away.
+    let former = unsafe {
+        let former = pyo3::ffi::PyErr_GetHandledException();
+        pyo3::ffi::PyErr_SetHandledException(error.value(py).as_ptr());
+        Bound::<PyAny>::from_owned_ptr_or_opt(py, former)
+    };
+    let called = the_loop.call_method1(intern!(py, "call_exception_handler"), (context,));
+    // SAFETY: as above; null stands for no exception.
+    unsafe {
+        pyo3::ffi::PyErr_SetHandledException(former.map_or(std::ptr::null_mut(), |former| former.as_ptr()));
+    }
+    called.map(drop)
 }
 
 /// What a panic said.

@@ -16,16 +16,26 @@ pub fn os_error(py: Python<'_>, error: &io::Error) -> PyErr {
     }
 }
 
+/// [`os_error`] for `map_err`. PyO3's own conversion loses the number.
+pub fn from_io(error: io::Error) -> PyErr {
+    Python::attach(|py| os_error(py, &error))
+}
+
 /// Whether the system call could not be done now, which is no error.
 pub fn must_wait(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// What a Python socket's method returned, or `None` if it could not be done now.
-pub fn unless_it_must_wait<'py>(py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn unless_it_must_wait<'py>(
+    py: Python<'py>,
+    result: PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) => {
+        Err(error)
+            if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),

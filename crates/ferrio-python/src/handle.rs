@@ -20,6 +20,7 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::core::{Core, Job};
 use crate::event_loop::Loop;
+use crate::ffi::error;
 use crate::ffi::method::guarded;
 use crate::imports::imports;
 
@@ -35,6 +36,8 @@ const RUNNING: u8 = 2;
 const REPEATS: u8 = 4;
 /// The timer is set in the loop.
 const SCHEDULED: u8 = 8;
+/// Cancelled in debug mode: `many` is the text that `repr()` shows, for callback and arguments are gone.
+const DESCRIBED: u8 = 16;
 
 #[repr(C)]
 struct HandleObject {
@@ -45,7 +48,7 @@ struct HandleObject {
     /// Stays right before `arguments`: a vectorcall may use the place before its arguments for `self`.
     callback: *mut ffi::PyObject,
     arguments: [*mut ffi::PyObject; INLINE],
-    /// The arguments as a tuple if they are more than fit; null otherwise.
+    /// The arguments as a tuple if they are more than fit; a text (see [`DESCRIBED`]); null otherwise.
     many: *mut ffi::PyObject,
     /// Debug mode: where the callback was scheduled; null otherwise.
     traceback: *mut ffi::PyObject,
@@ -162,6 +165,11 @@ fn raw(handle: &Bound<'_, PyAny>) -> *mut HandleObject {
     handle.as_ptr().cast()
 }
 
+/// Whether the object is a `TimerHandle`.
+pub fn is_timer(object: &Bound<'_, PyAny>) -> bool {
+    TYPES.get(object.py()).is_some_and(|types| object.get_type().is(&types.timer))
+}
+
 /// Marks a handle that runs many times.
 pub fn set_repeats(handle: &Bound<'_, PyAny>) {
     // SAFETY: only handles come here.
@@ -186,8 +194,16 @@ pub fn set_timer(handle: &Bound<'_, PyAny>, id: TimerId) {
 /// Runs the callback in its context, unless it was cancelled. An exception goes to the loop's exception handler;
 /// KeyboardInterrupt and SystemExit are returned.
 #[inline]
-pub fn run(py: Python<'_>, handle: Bound<'_, PyAny>) -> PyResult<()> {
-    let object = raw(&handle);
+pub fn run(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let outcome = call(py, handle);
+    finish(handle);
+    outcome
+}
+
+/// The first half of [`run`]: the callback has run, and is still there to be looked at.
+#[inline]
+pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let object = raw(handle);
     // SAFETY: a living handle. `callback`, `arguments` and `context` stay in place while RUNNING is set, whatever the
     // callback does to the handle; the argument before the first is `callback`, which the callee puts back.
     unsafe {
@@ -208,18 +224,48 @@ pub fn run(py: Python<'_>, handle: Bound<'_, PyAny>) -> PyResult<()> {
             leave((*object).context, result.is_null());
             result
         };
-        let outcome = if result.is_null() {
-            report(py, &handle, PyErr::fetch(py))
-        } else {
-            ffi::Py_DECREF(result);
-            Ok(())
-        };
+        if result.is_null() {
+            return report(py, handle, error::take(py));
+        }
+        ffi::Py_DECREF(result);
+        Ok(())
+    }
+}
+
+/// The second half of [`run`]: lets go of what is not needed any more.
+#[inline]
+pub fn finish(handle: &Bound<'_, PyAny>) {
+    let object = raw(handle);
+    // SAFETY: a living handle, which does not run any more.
+    unsafe {
         (*object).flags &= !RUNNING;
-        if (*object).flags & REPEATS == 0 || (*object).flags & CANCELLED != 0 {
+        if (*object).flags & CANCELLED != 0 {
+            if let Err(error) = let_go_described(handle) {
+                error.write_unraisable(handle.py(), Some(handle));
+            }
+        } else if (*object).flags & REPEATS == 0 && (*object).traceback.is_null() {
+            // (One made in debug mode keeps what it called, for its repr, as asyncio's do.)
             let_go(object);
         }
-        outcome
     }
+}
+
+/// Lets go of callback and arguments of a cancelled handle; one made in debug mode keeps its description.
+fn let_go_described(handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handle.py();
+    let object = raw(handle);
+    // SAFETY: a living handle that is not running; `many` is empty once it has let go.
+    unsafe {
+        if (*object).traceback.is_null() || (*object).callback.is_null() {
+            let_go(object);
+            return Ok(());
+        }
+        let text = imports(py)?.helpers.bind(py).call_method1("handle_repr", (handle,));
+        let_go(object);
+        (*object).many = text?.into_ptr();
+        (*object).flags |= DESCRIBED;
+    }
+    Ok(())
 }
 
 /// # Safety
@@ -230,7 +276,7 @@ unsafe fn leave(context: *mut ffi::PyObject, failed: bool) {
     unsafe {
         if failed {
             let py = Python::assume_attached();
-            let error = PyErr::fetch(py);
+            let error = error::save(py);
             ffi::PyContext_Exit(context);
             error.restore(py);
         } else if ffi::PyContext_Exit(context) < 0 {
@@ -270,7 +316,7 @@ pub fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<()> {
             forget_timer(core, object.cast());
         }
         if (*object).flags & RUNNING == 0 {
-            let_go(object);
+            let_go_described(handle)?;
         }
     }
     Ok(())
@@ -287,7 +333,7 @@ unsafe fn forget_timer(core: &Core, timer: *mut TimerHandleObject) {
     }
 }
 
-/// Lets go of callback and arguments (debug mode keeps them, for the handle's repr).
+/// Lets go of callback and arguments.
 ///
 /// # Safety
 /// A living handle that is not running.
@@ -296,9 +342,6 @@ unsafe fn let_go(object: *mut HandleObject) {
     // SAFETY: the fields own their references; each is emptied before it is released, because the release may run
     // code that looks at the handle.
     unsafe {
-        if !(*object).traceback.is_null() {
-            return;
-        }
         let count = std::mem::take(&mut (*object).count) as usize;
         let arguments = std::mem::replace(&mut (*object).arguments, [ptr::null_mut(); INLINE]);
         let callback = std::mem::replace(&mut (*object).callback, ptr::null_mut());
@@ -405,9 +448,9 @@ mod spare {
         // SAFETY: as above. Only plain handles are kept: a timer handle is larger.
         unsafe {
             let spares = &mut *SPARES.0.get();
-            let plain = TYPES.get(Python::assume_attached()).is_some_and(|types| {
-                ptr::eq(types.handle.as_ptr(), ffi::Py_TYPE(object).cast())
-            });
+            let plain = TYPES
+                .get(Python::assume_attached())
+                .is_some_and(|types| ptr::eq(types.handle.as_ptr(), ffi::Py_TYPE(object).cast()));
             let room = plain && spares.len() < SPARE_HANDLES;
             if room {
                 spares.push(object);
@@ -444,7 +487,8 @@ unsafe extern "C" fn method_when(object: *mut ffi::PyObject, _: *mut ffi::PyObje
 unsafe extern "C" fn method_run(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
     guarded(|py| {
         // SAFETY: the interpreter passes a living handle.
-        run(py, unsafe { Bound::from_borrowed_ptr(py, object) })?;
+        let handle = unsafe { Bound::from_borrowed_ptr(py, object) };
+        run(py, &handle)?;
         Ok(py.None().into_ptr())
     })
 }
@@ -527,8 +571,8 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, which: *mut c_void) -
         unsafe {
             Ok(match which as usize {
                 0 => new_reference((*handle).callback),
-                1 if !(*handle).many.is_null() => new_reference((*handle).many),
                 1 if (*handle).callback.is_null() => new_reference(ptr::null_mut()),
+                1 if !(*handle).many.is_null() => new_reference((*handle).many),
                 1 => {
                     let inline = &(&(*handle).arguments)[..(*handle).count as usize];
                     PyTuple::new(py, inline.iter().map(|a| Bound::<PyAny>::from_borrowed_ptr(py, *a)))?.into_ptr()
@@ -537,7 +581,12 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, which: *mut c_void) -
                 3 => new_reference((*handle).the_loop),
                 4 => new_reference((*handle).traceback),
                 5 => new_reference((*handle).context),
-                6 => ffi::PyFloat_FromDouble((*object.cast::<TimerHandleObject>()).when),
+                6 if (*handle).flags & DESCRIBED == 0 => new_reference(ptr::null_mut()),
+                6 => new_reference((*handle).many),
+                // What `isinstance(handle, asyncio.Handle)` asks.
+                9 => imports(py)?.handle.clone_ref(py).into_ptr(),
+                10 => imports(py)?.timer_handle.clone_ref(py).into_ptr(),
+                7 => ffi::PyFloat_FromDouble((*object.cast::<TimerHandleObject>()).when),
                 _ => ffi::PyBool_FromLong(((*handle).flags & SCHEDULED).into()),
             })
         }
@@ -573,12 +622,14 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
         ffi::PyMethodDef::zeroed(),
     ]));
     let getters = Box::leak(Box::new([
+        getter(c"__class__", 9),
         getter(c"_callback", 0),
         getter(c"_args", 1),
         getter(c"_cancelled", 2),
         getter(c"_loop", 3),
         getter(c"_source_traceback", 4),
         getter(c"_context", 5),
+        getter(c"_repr", 6),
         ffi::PyGetSetDef::default(),
     ]));
     let members = Box::leak(Box::new([
@@ -613,8 +664,9 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
         ffi::PyMethodDef::zeroed(),
     ]));
     let timer_getters = Box::leak(Box::new([
-        getter(c"_when", 6),
-        getter(c"_scheduled", 7),
+        getter(c"__class__", 10),
+        getter(c"_when", 7),
+        getter(c"_scheduled", 8),
         ffi::PyGetSetDef::default(),
     ]));
     let timer = make_type(
@@ -629,7 +681,10 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
             slot(ffi::Py_tp_richcompare, compare as *mut c_void),
             slot(ffi::Py_tp_methods, timer_methods.as_mut_ptr().cast()),
             slot(ffi::Py_tp_getset, timer_getters.as_mut_ptr().cast()),
-            slot(ffi::Py_tp_doc, c"A callback with a deadline, as loop.call_later() returns it.".as_ptr() as *mut c_void),
+            slot(
+                ffi::Py_tp_doc,
+                c"A callback with a deadline, as loop.call_later() returns it.".as_ptr() as *mut c_void,
+            ),
             slot(0, ptr::null_mut()),
         ],
     )?;
@@ -659,9 +714,7 @@ fn make_type(
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the spec is complete and ends with an empty slot; `base` is null or a type.
-    let made = unsafe {
-        Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&mut spec, base))?
-    };
+    let made = unsafe { Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&mut spec, base))? };
     Ok(made.cast_into::<PyType>()?.unbind())
 }
 

@@ -4,9 +4,9 @@
 //! the timers that are due, then run what the ready queue held at that moment. What a step makes ready belongs to the
 //! next turn.
 //!
-//! An engine belongs to one thread, which is not checked here (it is neither `Send` nor `Sync`); its [`Remote`] is for
-//! the others. Everything takes `&self`, because a step may call any function of the loop that runs it; see
-//! [`Short`] for the rule that makes this safe.
+//! An engine belongs to one thread at a time (it is not `Sync`); its [`Remote`] is for the others. Everything takes
+//! `&self`, because a step may call any function of the loop that runs it; the module `short` has the rule that makes
+//! this safe.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
@@ -648,14 +648,24 @@ impl<H: Host> Engine<H> {
         drop((waker, poller));
     }
 
-    /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
-    pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+    /// Shows the ready jobs, first in first. `visit` must not call the loop.
+    pub fn for_each_ready<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
         self.ready.with(|ready| {
             ready.iter().try_for_each(|(work, _)| if let Work::Host(job) = work { visit(job) } else { Ok(()) })
-        })?;
+        })
+    }
+
+    /// Shows the jobs of the set timers, in no order. `visit` must not call the loop.
+    pub fn for_each_timer<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
         self.timers.with(|timers| {
             timers.values().try_for_each(|due| if let Due::Job(job) = due { visit(job) } else { Ok(()) })
-        })?;
+        })
+    }
+
+    /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
+    pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+        self.for_each_ready(&mut visit)?;
+        self.for_each_timer(&mut visit)?;
         self.descriptors.with(|all| {
             all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
                 Watcher::Always(job) => visit(job),

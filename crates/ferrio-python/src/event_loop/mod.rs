@@ -4,11 +4,20 @@
 //! program (exception handlers, the default executor, async generators' hooks) is in `python/ferrio/event_loop.py`,
 //! whose `EventLoop` is the class that users see.
 
+#[cfg(unix)]
 mod connections;
 #[cfg(unix)]
 mod datagrams;
+mod introspection;
+#[cfg(unix)]
+mod pipes;
+#[cfg(unix)]
+mod processes;
+#[cfg(unix)]
 mod resolver;
 mod scheduling;
+#[cfg(unix)]
+pub mod signals;
 #[cfg(unix)]
 pub mod sockets;
 mod watchers;
@@ -31,6 +40,8 @@ pub use scheduling::install_methods;
 pub struct Loop {
     pub core: Arc<Core>,
     task_factory: Mutex<Option<Py<PyAny>>>,
+    #[cfg(unix)]
+    signals: signals::Signals,
 }
 
 #[pymethods]
@@ -38,7 +49,12 @@ impl Loop {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         imports(py)?;
-        Ok(Loop { core: Core::new()?, task_factory: Mutex::default() })
+        Ok(Loop {
+            core: Core::new().map_err(crate::errors::from_io)?,
+            task_factory: Mutex::default(),
+            #[cfg(unix)]
+            signals: signals::Signals::new(py),
+        })
     }
 
     fn __init__(this: &Bound<'_, Self>) {
@@ -119,7 +135,10 @@ impl Loop {
             return Ok(());
         }
         core.set_closed();
-        core.close(this.py())
+        core.close(this.py())?;
+        #[cfg(unix)]
+        signals::close(this)?;
+        Ok(())
     }
 
     fn get_debug(&self) -> bool {
@@ -166,6 +185,8 @@ impl Loop {
         {
             visit.call(factory)?;
         }
+        #[cfg(unix)]
+        self.signals.traverse(&visit)?;
         self.core.traverse(&visit)
     }
 
@@ -192,7 +213,7 @@ fn check_may_run(this: &Bound<'_, Loop>) -> PyResult<()> {
     if core.is_running() {
         return Err(PyRuntimeError::new_err("This event loop is already running"));
     }
-    let running = imports(this.py())?.get_running_loop.bind(this.py()).call0()?;
+    let running = imports(this.py())?.events.bind(this.py()).call_method0(intern!(this.py(), "_get_running_loop"))?;
     if !running.is_none() {
         return Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"));
     }
@@ -218,6 +239,8 @@ struct Running<'a, 'py> {
     imports: &'static Imports,
     asyncgen_hooks: Bound<'py, PyAny>,
     origin_depth: usize,
+    #[cfg(unix)]
+    wakeup: Option<signals::Wakeup>,
 }
 
 impl<'a, 'py> Running<'a, 'py> {
@@ -232,15 +255,24 @@ impl<'a, 'py> Running<'a, 'py> {
         // SAFETY: no arguments; the number is the one `threading.get_ident()` gives.
         let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
         this.get().core.enter(ident as usize);
-        let running = Running { this, imports, asyncgen_hooks, origin_depth };
-        imports.set_running_loop.bind(py).call1((this,))?;
+        let running = Running {
+            this,
+            imports,
+            asyncgen_hooks,
+            origin_depth,
+            #[cfg(unix)]
+            wakeup: signals::enter(this, ident as usize)?,
+        };
+        imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
         Ok(running)
     }
 
     fn leave(self) -> PyResult<()> {
         let py = self.this.py();
+        #[cfg(unix)]
+        signals::leave(self.wakeup);
         self.this.get().core.leave();
-        self.imports.set_running_loop.bind(py).call1((py.None(),))?;
+        self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;
         self.imports.set_asyncgen_hooks.bind(py).call1(hooks)?;

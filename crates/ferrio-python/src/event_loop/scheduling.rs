@@ -2,7 +2,6 @@
 //!
 //! Raw method descriptors (see `ffi::method`), because PyO3's argument parsing alone costs a fifth of a `call_soon`.
 
-use ferrio::cause::Cause;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
@@ -47,12 +46,7 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
           Run callback(*args) when time() reaches when (seconds).",
         raw_call_at,
     )?;
-    install(
-        &class,
-        c"time",
-        c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().",
-        raw_time,
-    )?;
+    install(&class, c"time", c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().", raw_time)?;
     install(
         &class,
         c"create_future",
@@ -114,12 +108,7 @@ raw_method!(raw_call_soon, |this, arguments| {
 
 raw_method!(raw_call_soon_threadsafe, |this, arguments| {
     let handle = new_handle(this, &arguments, "call_soon_threadsafe", 0)?;
-    let core = &this.get().core;
-    if core.remote().is_current() {
-        core.soon(Job::Handle(handle.clone().unbind()));
-    } else {
-        core.remote().soon(Job::Handle(handle.clone().unbind()), Cause::THREAD);
-    }
+    this.get().core.soon(Job::Handle(handle.clone().unbind()));
     Ok(handle)
 });
 
@@ -277,7 +266,9 @@ pub fn nanoseconds(when: f64) -> u64 {
 /// The first argument as a number of seconds.
 fn seconds(py: Python<'_>, arguments: &Arguments<'_, '_>, name: &str, what: &str) -> PyResult<f64> {
     let Some(value) = arguments.positional().first() else {
-        return Err(PyTypeError::new_err(format!("{name}() missing 2 required positional arguments: '{what}' and 'callback'")));
+        return Err(PyTypeError::new_err(format!(
+            "{name}() missing 2 required positional arguments: '{what}' and 'callback'"
+        )));
     };
     // SAFETY: a borrowed reference that outlives the call.
     let value: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, *value) };

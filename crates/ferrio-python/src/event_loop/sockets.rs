@@ -324,8 +324,7 @@ fn pending_error(fd: RawFd) -> io::Result<i32> {
     let mut errno: libc::c_int = 0;
     let mut size = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: room for one int, and its size.
-    let outcome = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut errno).cast(), &raw mut size)
-    };
+    let outcome =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut errno).cast(), &raw mut size) };
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(errno) }
 }

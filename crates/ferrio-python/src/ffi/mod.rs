@@ -5,4 +5,5 @@
 pub mod buffer;
 pub mod bytes;
 pub mod context;
+pub mod error;
 pub mod method;

@@ -2,5 +2,9 @@
 
 pub mod address;
 pub mod datagram;
+#[cfg(unix)]
+pub mod pipe;
+#[cfg(unix)]
+pub mod process;
 pub mod stream;
 mod write_queue;

@@ -19,6 +19,8 @@ mod scheduling;
 #[cfg(unix)]
 pub mod signals;
 #[cfg(unix)]
+mod sendfile;
+#[cfg(unix)]
 pub mod sockets;
 mod watchers;
 

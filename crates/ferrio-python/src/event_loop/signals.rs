@@ -27,6 +27,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::Loop;
 use crate::core::{Confined, Core, Job};
+use crate::errors::from_io;
 use crate::ffi::context::copy_current;
 use crate::handle;
 use crate::imports::imports;
@@ -97,11 +98,11 @@ pub fn enter(this: &Bound<'_, Loop>, ident: usize) -> PyResult<Option<Wakeup>> {
 }
 
 fn open_pipe(core: &Arc<Core>, state: &State) -> PyResult<RawFd> {
-    let (reader, writer) = io::pipe()?;
+    let (reader, writer) = io::pipe().map_err(from_io)?;
     for fd in [reader.as_raw_fd(), writer.as_raw_fd()] {
-        set_nonblocking(fd)?;
+        set_nonblocking(fd).map_err(from_io)?;
     }
-    drop(core.engine()?.watch(reader.as_raw_fd(), Direction::Read, Job::Signals)?);
+    drop(core.engine()?.watch(reader.as_raw_fd(), Direction::Read, Job::Signals).map_err(from_io)?);
     let fd = writer.as_raw_fd();
     *state.pipe.borrow_mut() = Some(Pipe { reader, writer });
     Ok(fd)

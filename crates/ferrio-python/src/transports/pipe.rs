@@ -25,6 +25,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::stream::{warn_unclosed, water_marks};
 use crate::core::{Call, Confined, Core, Job};
+use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
 
@@ -67,8 +68,8 @@ impl End {
     fn new(pipe: &Bound<'_, PyAny>, protocol: Bound<'_, PyAny>, refusal: &'static str) -> PyResult<Self> {
         let py = pipe.py();
         let fd: RawFd = pipe.call_method0(intern!(py, "fileno"))?.extract()?;
-        let kind = kind_of(fd)?.ok_or_else(|| PyValueError::new_err(refusal))?;
-        set_nonblocking(fd)?;
+        let kind = kind_of(fd).map_err(from_io)?.ok_or_else(|| PyValueError::new_err(refusal))?;
+        set_nonblocking(fd).map_err(from_io)?;
         let extra = PyDict::new(py);
         extra.set_item(intern!(py, "pipe"), pipe)?;
         Ok(End {
@@ -185,13 +186,13 @@ impl End {
         if let Some(job) = engine.unwatch(self.fd, direction)
             && job.object().is_none_or(|watcher| !watcher.is(this))
         {
-            drop(engine.watch(self.fd, direction, job)?);
+            drop(engine.watch(self.fd, direction, job).map_err(from_io)?);
         }
         Ok(())
     }
 
     fn watch(&self, core: &Core, this: &Bound<'_, PyAny>, direction: Direction, call: Call) -> PyResult<()> {
-        let former = core.engine()?.watch(self.fd, direction, Job::Call(this.clone().unbind(), call))?;
+        let former = core.engine()?.watch(self.fd, direction, Job::Call(this.clone().unbind(), call)).map_err(from_io)?;
         drop(former);
         Ok(())
     }
@@ -388,7 +389,7 @@ impl ReadPipe {
                 let message = "Fatal read error on pipe transport";
                 // A terminal reports that its other side is gone with EIO.
                 let expected = error.raw_os_error() == Some(libc::EIO);
-                let error = PyErr::from(error);
+                let error = from_io(error);
                 if expected {
                     log_lost(core, object, message, &error)?;
                 } else {
@@ -662,7 +663,7 @@ impl WritePipe {
     fn fatal(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
         let state = this.get().state()?;
         state.lost_writes.set(state.lost_writes.get() + 1);
-        let error = PyErr::from(error);
+        let error = from_io(error);
         log_lost(&this.get().core, this.as_any(), "Fatal write error on pipe transport", &error)?;
         Self::lose(this, Some(error))
     }

@@ -3,7 +3,9 @@
 import asyncio
 import inspect
 import logging
+import os
 import socket
+import stat
 import subprocess
 import sys
 from asyncio import format_helpers
@@ -98,3 +100,24 @@ def log_subprocess(command, shell, streams):
 def _stream(where):
     names = {subprocess.PIPE: "<pipe>", subprocess.STDOUT: "<stdout>", subprocess.DEVNULL: "<devnull>"}
     return names.get(where, repr(where)) if isinstance(where, int) else repr(where)
+
+
+def remove_stale_socket(path):
+    """Remove the socket file that a former process has left at ``path``, if there is one."""
+    if path[0] in (0, "\x00"):
+        return
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, error)
+
+
+def log_datagram_endpoint(local_addr, remote_addr, transport, protocol):
+    if local_addr:
+        text = "Datagram endpoint local_addr=%r remote_addr=%r created: (%r, %r)"
+        logger.info(text, local_addr, remote_addr, transport, protocol)
+    else:
+        logger.debug("Datagram endpoint remote_addr=%r created: (%r, %r)", remote_addr, transport, protocol)

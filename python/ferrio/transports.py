@@ -29,3 +29,9 @@ class WritePipeTransport(asyncio.WriteTransport):
     """The end of a pipe that is written."""
 
     __slots__ = ()
+
+
+class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    """A datagram socket (UDP or Unix). It can pause reading, hence both bases, as in asyncio."""
+
+    __slots__ = ()

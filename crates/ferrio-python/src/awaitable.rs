@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 
 use ferrio::cause::Cause;
-use ferrio::{Direction, poll::RawFd};
+use ferrio::{Direction, WaitId, poll::RawFd};
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::ffi;
 use pyo3::intern;
@@ -468,10 +468,10 @@ pub fn install_slots(py: Python<'_>) -> PyResult<()> {
 
 // --- leaves --------------------------------------------------------------------------------------------------------
 
-/// Resolves when `fd` has news in that direction. One operation at a time waits for one direction of a descriptor: who
-/// waited before is woken, to look for itself.
+/// Resolves when `fd` has news in that direction. Several operations may wait for the same: all are woken, to look for
+/// themselves.
 pub fn ready(core: &Arc<Core>, fd: RawFd, direction: Direction) -> Readiness {
-    Readiness { core: core.clone(), fd, direction, waits: false }
+    Readiness { core: core.clone(), fd, direction, wait: None }
 }
 
 /// The future of [`ready`].
@@ -479,36 +479,36 @@ pub struct Readiness {
     core: Arc<Core>,
     fd: RawFd,
     direction: Direction,
-    waits: bool,
+    wait: Option<WaitId>,
+}
+
+impl Readiness {
+    /// Ends the wait, and no other of the same descriptor: its number may be somebody else's by now.
+    fn leave(&mut self) -> bool {
+        let Some(wait) = self.wait.take() else { return false };
+        if let Ok(engine) = self.core.engine() {
+            engine.leave_wait(self.fd, self.direction, wait);
+        }
+        true
+    }
 }
 
 impl Future for Readiness {
     type Output = PyResult<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PyResult<()>> {
-        if std::mem::replace(&mut self.waits, false) {
+        if self.leave() {
             return Poll::Ready(Ok(()));
         }
-        let armed = self.core.engine().and_then(|engine| {
-            engine.wake_on(self.fd, self.direction, cx.waker().clone()).map_err(from_io)
-        });
-        match armed {
-            Ok(()) => {
-                self.waits = true;
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        let joined = self.core.engine()?.join_wait(self.fd, self.direction, cx.waker().clone());
+        self.wait = Some(joined.map_err(from_io)?);
+        Poll::Pending
     }
 }
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        if self.waits
-            && let Ok(engine) = self.core.engine()
-        {
-            drop(engine.unwatch(self.fd, self.direction));
-        }
+        self.leave();
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Imports {
     pub write_pipe_transport: Py<PyAny>,
     /// What a child's transport gives.
     pub subprocess_transport: Py<PyAny>,
+    /// What a datagram transport gives as its `__class__`.
+    pub datagram_transport: Py<PyAny>,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -81,6 +83,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
             stream_transport: get(&transports, "StreamTransport")?,
+            datagram_transport: get(&transports, "DatagramTransport")?,
             read_pipe_transport: get(&transports, "ReadPipeTransport")?,
             write_pipe_transport: get(&transports, "WritePipeTransport")?,
             subprocess_transport: get(&transports, "SubprocessTransport")?,

@@ -34,6 +34,8 @@ mod _ferrio {
     #[pymodule_export]
     use crate::transports::process::{Process, _use_pidfds_for_tests};
     #[pymodule_export]
+    use crate::transports::datagram::DatagramTransport;
+    #[pymodule_export]
     use crate::transports::stream::StreamTransport;
 
     #[pymodule_init]

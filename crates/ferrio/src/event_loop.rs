@@ -219,7 +219,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// As [`wake_on`](Self::wake_on), with a name for the wait, so that [`leave_wait`](Self::leave_wait) can end it.
-    pub(crate) fn join_wait(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId> {
+    pub fn join_wait(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId> {
         let id = WaitId(self.waits.get());
         self.waits.set(id.0 + 1);
         let mut waiter = Some(Waiter { id, waker });
@@ -270,7 +270,7 @@ impl<H: Host> Engine<H> {
     }
 
     /// Ends one wait; others for the same descriptor go on. One that is over already is no error.
-    pub(crate) fn leave_wait(&self, fd: RawFd, direction: Direction, id: WaitId) {
+    pub fn leave_wait(&self, fd: RawFd, direction: Direction, id: WaitId) {
         let (waiter, last) = self.descriptors.with(|all| {
             let Some(watcher) = all.get(fd).and_then(|slot| slot.watchers[direction as usize].as_mut()) else {
                 return (None, false);

@@ -213,8 +213,8 @@ async fn connected(
     Python::attach(|py| Ok((transport, protocol).into_pyobject(py)?.into_any().unbind()))
 }
 
-/// A connection whose making failed or was cancelled is closed.
-struct CloseUnlessKept(Option<Py<PyAny>>);
+/// A transport or a socket whose making failed or was cancelled is closed.
+pub struct CloseUnlessKept(pub Option<Py<PyAny>>);
 
 impl Drop for CloseUnlessKept {
     fn drop(&mut self) {

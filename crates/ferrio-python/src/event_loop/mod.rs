@@ -5,6 +5,8 @@
 //! whose `EventLoop` is the class that users see.
 
 mod connections;
+#[cfg(unix)]
+mod datagrams;
 mod introspection;
 #[cfg(unix)]
 mod pipes;
@@ -15,7 +17,7 @@ mod scheduling;
 #[cfg(unix)]
 pub mod signals;
 #[cfg(unix)]
-mod sockets;
+pub mod sockets;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -295,10 +295,11 @@ fn number(n: &Bound<'_, PyAny>) -> Option<usize> {
 
 // A socket that blocks would stop the loop, so no call of ours ever does.
 const RECEIVE_FLAGS: i32 = libc::MSG_DONTWAIT;
+/// A peer that is gone is an error, not a SIGPIPE.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+pub const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-const SEND_FLAGS: i32 = libc::MSG_DONTWAIT;
+pub const SEND_FLAGS: i32 = libc::MSG_DONTWAIT;
 
 fn receive_raw(fd: RawFd, memory: *mut u8, size: usize) -> io::Result<usize> {
     // Nothing is asked for: as Python's sockets do, leave the kernel alone.

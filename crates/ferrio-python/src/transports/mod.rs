@@ -1,6 +1,7 @@
 //! Transports: what moves bytes between a descriptor and a protocol.
 
 pub mod address;
+pub mod datagram;
 #[cfg(unix)]
 pub mod pipe;
 #[cfg(unix)]

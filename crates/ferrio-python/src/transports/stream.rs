@@ -35,7 +35,7 @@ use crate::imports::imports;
 const HIGH_WATER: usize = 64 * 1024;
 
 /// After this many writes to a lost connection each further one is warned about.
-const WARN_AFTER_LOST_WRITES: u32 = 5;
+pub const WARN_AFTER_LOST_WRITES: u32 = 5;
 
 /// A connected stream socket.
 #[pyclass(frozen, weakref, module = "ferrio")]

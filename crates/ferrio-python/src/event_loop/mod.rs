@@ -237,8 +237,6 @@ struct Running<'a, 'py> {
     imports: &'static Imports,
     asyncgen_hooks: Bound<'py, PyAny>,
     origin_depth: usize,
-    #[cfg(unix)]
-    wakeup: Option<signals::Wakeup>,
 }
 
 impl<'a, 'py> Running<'a, 'py> {
@@ -253,14 +251,12 @@ impl<'a, 'py> Running<'a, 'py> {
         // SAFETY: no arguments; the number is the one `threading.get_ident()` gives.
         let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
         this.get().core.enter(ident as usize);
-        let running = Running {
-            this,
-            imports,
-            asyncgen_hooks,
-            origin_depth,
-            #[cfg(unix)]
-            wakeup: signals::enter(this, ident as usize)?,
-        };
+        let running = Running { this, imports, asyncgen_hooks, origin_depth };
+        #[cfg(unix)]
+        if let Err(error) = signals::enter(this, ident as usize) {
+            running.leave()?;
+            return Err(error);
+        }
         imports.set_running_loop.bind(py).call1((this,))?;
         Ok(running)
     }
@@ -268,7 +264,7 @@ impl<'a, 'py> Running<'a, 'py> {
     fn leave(self) -> PyResult<()> {
         let py = self.this.py();
         #[cfg(unix)]
-        signals::leave(self.wakeup);
+        signals::leave(self.this)?;
         self.this.get().core.leave();
         self.imports.set_running_loop.bind(py).call1((py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;

@@ -180,6 +180,13 @@ impl End {
         pipe.call_method0(py, intern!(py, "close")).map(drop)
     }
 
+    /// Whether somebody has closed the file without this transport.
+    fn is_file_closed(&self, py: Python<'_>) -> bool {
+        let pipe = self.pipe.borrow().as_ref().map(|pipe| pipe.bind(py).clone());
+        let closed = pipe.map(|pipe| pipe.getattr(intern!(py, "closed")).and_then(|closed| closed.is_truthy()));
+        matches!(closed, Some(Ok(true)))
+    }
+
     /// Stops watching one direction, unless another transport watches it by now.
     fn unwatch(&self, core: &Core, this: &Bound<'_, PyAny>, direction: Direction) -> PyResult<()> {
         let engine = core.engine()?;
@@ -203,7 +210,9 @@ impl End {
             return;
         }
         Python::try_attach(|py| {
-            warn_unclosed(py, &description());
+            if !self.is_file_closed(py) {
+                warn_unclosed(py, &description());
+            }
             if let Err(error) = self.close_file(core, py) {
                 error.write_unraisable(py, None);
             }
@@ -220,6 +229,20 @@ impl End {
         }
         words.push(format!("fd={}", self.fd));
         words
+    }
+
+    /// What it does now, for a repr.
+    fn activity(&self, core: &Core, polling: bool) -> &'static str {
+        if !self.is_open() {
+            "closed"
+        } else if core.is_closed() {
+            // Without a loop nobody watches it any more.
+            "open"
+        } else if polling {
+            "polling"
+        } else {
+            "idle"
+        }
     }
 
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -290,7 +313,7 @@ fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
 // --- reading -------------------------------------------------------------------------------------------------------
 
 /// The end that is read.
-#[pyclass(frozen, weakref, name = "ReadPipeTransport", module = "ferrio")]
+#[pyclass(frozen, weakref, dict, name = "ReadPipeTransport", module = "ferrio")]
 pub struct ReadPipe {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -408,9 +431,9 @@ impl ReadPipe {
         })
     }
 
-    fn describe(state: &ReadState) -> String {
+    fn describe(core: &Core, state: &ReadState) -> String {
         let mut words = state.end.words("ReadPipeTransport");
-        words.push(if !state.end.is_open() { "closed" } else if state.watched.get() { "polling" } else { "idle" }.into());
+        words.push(state.end.activity(core, state.watched.get()).into());
         format!("<{}>", words.join(" "))
     }
 }
@@ -483,7 +506,7 @@ impl ReadPipe {
     }
 
     fn __repr__(&self) -> PyResult<String> {
-        self.state().map(Self::describe)
+        self.state().map(|state| Self::describe(&self.core, state))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -499,14 +522,14 @@ impl ReadPipe {
 impl Drop for ReadPipe {
     fn drop(&mut self) {
         let state = self.state.unguarded();
-        state.end.die(&self.core, || Self::describe(state));
+        state.end.die(&self.core, || Self::describe(&self.core, state));
     }
 }
 
 // --- writing -------------------------------------------------------------------------------------------------------
 
 /// The end that is written.
-#[pyclass(frozen, weakref, name = "WritePipeTransport", module = "ferrio")]
+#[pyclass(frozen, weakref, dict, name = "WritePipeTransport", module = "ferrio")]
 pub struct WritePipe {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -707,13 +730,11 @@ impl WritePipe {
         })
     }
 
-    fn describe(state: &WriteState) -> String {
+    fn describe(core: &Core, state: &WriteState) -> String {
         let mut words = state.end.words("WritePipeTransport");
+        words.push(state.end.activity(core, state.write_watched.get()).into());
         if state.end.is_open() {
-            words.push(if state.write_watched.get() { "polling" } else { "idle" }.into());
             words.push(format!("bufsize={}", state.buffer.borrow().len()));
-        } else {
-            words.push("closed".into());
         }
         format!("<{}>", words.join(" "))
     }
@@ -832,7 +853,7 @@ impl WritePipe {
     }
 
     fn __repr__(&self) -> PyResult<String> {
-        self.state().map(Self::describe)
+        self.state().map(|state| Self::describe(&self.core, state))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -848,7 +869,7 @@ impl WritePipe {
 impl Drop for WritePipe {
     fn drop(&mut self) {
         let state = self.state.unguarded();
-        state.end.die(&self.core, || Self::describe(state));
+        state.end.die(&self.core, || Self::describe(&self.core, state));
     }
 }
 

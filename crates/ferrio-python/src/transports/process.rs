@@ -42,7 +42,7 @@ const UNKNOWN_RETURNCODE: c_int = 255;
 const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 /// A child process.
-#[pyclass(frozen, weakref, name = "SubprocessTransport", module = "ferrio")]
+#[pyclass(frozen, weakref, dict, name = "SubprocessTransport", module = "ferrio")]
 pub struct Process {
     core: Arc<Core>,
     the_loop: Py<PyAny>,

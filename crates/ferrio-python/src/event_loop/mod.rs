@@ -241,8 +241,6 @@ struct Running<'a, 'py> {
     imports: &'static Imports,
     asyncgen_hooks: Bound<'py, PyAny>,
     origin_depth: usize,
-    #[cfg(unix)]
-    wakeup: Option<signals::Wakeup>,
 }
 
 impl<'a, 'py> Running<'a, 'py> {
@@ -256,16 +254,14 @@ impl<'a, 'py> Running<'a, 'py> {
         imports.set_asyncgen_hooks.bind(py).call1((first, last))?;
         // SAFETY: no arguments; the number is the one `threading.get_ident()` gives.
         let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
-        let running = Running {
-            this,
-            imports,
-            asyncgen_hooks,
-            origin_depth,
-            #[cfg(unix)]
-            wakeup: signals::enter(this, ident as usize)?,
-        };
-        imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
         this.get().core.enter(ident as usize);
+        let running = Running { this, imports, asyncgen_hooks, origin_depth };
+        #[cfg(unix)]
+        if let Err(error) = signals::enter(this, ident as usize) {
+            running.leave()?;
+            return Err(error);
+        }
+        imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
         Ok(running)
     }
 
@@ -274,7 +270,7 @@ impl<'a, 'py> Running<'a, 'py> {
         // First what cannot fail: a loop must not go on counting as running.
         self.this.get().core.leave();
         #[cfg(unix)]
-        signals::leave(py, self.wakeup)?;
+        signals::leave(self.this)?;
         self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;

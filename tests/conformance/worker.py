@@ -122,6 +122,8 @@ def main():
                 reporter.write(event="end", id=job["module"], outcome="skipped", detail=str(skip), seconds=0, loops=0, stock_loops=0)
             reporter.write(event="complete")
             return
+        if not pointing.is_stock(job["factory"]):
+            pointing.point_helpers(module)
         suite = unittest.TestSuite()
         done = set(job["done"])
         for test in flatten(unittest.defaultTestLoader.loadTestsFromModule(module)):

@@ -1,6 +1,6 @@
 """CPython's own asyncio tests on ferrio's loop.
 
-    python tests/conformance/run.py                      all tests of this interpreter, about two minutes
+    python tests/conformance/run.py                      all tests of this interpreter, about a minute
     python tests/conformance/run.py --only test_sock     those whose id contains the words (or matches the pattern)
     python tests/conformance/run.py --factory asyncio    the same tests on the stock loop, for comparison
 
@@ -212,7 +212,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--factory", default="ferrio:new_event_loop", metavar="MODULE:NAME", help="what makes the loops (default: %(default)s)")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="part of a test's id, or a pattern with *; may be repeated")
-    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for one test (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="for one test (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of text")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each test, and the tracebacks")

@@ -7,6 +7,7 @@ writing all stacks to stderr. The runner starts another process for the tests th
 
 import faulthandler
 import fnmatch
+import gc
 import importlib
 import json
 import sys
@@ -64,6 +65,9 @@ class Reporter(unittest.TestResult):
             return
         outcome, detail = self.outcome
         self.outcome = None
+        if outcome == "failed":
+            # What it left unclosed must warn now, not in the next test.
+            gc.collect()
         self.write(
             event="end",
             id=test_id(test),

@@ -14,6 +14,9 @@ import sys
 import time
 import traceback
 import unittest
+import warnings
+
+from test import support
 
 import pointing
 
@@ -45,6 +48,13 @@ class Reporter(unittest.TestResult):
         self.counter = counter
         self.timeout = timeout
         self.outcome = None
+        self.unclosed = []
+        self.show_warning, warnings.showwarning = warnings.showwarning, self.note_warning
+
+    def note_warning(self, message, category, *where):
+        if issubclass(category, ResourceWarning):
+            self.unclosed.append(str(message))
+        self.show_warning(message, category, *where)
 
     def write(self, **event):
         self.events.write(json.dumps(event) + "\n")
@@ -63,20 +73,29 @@ class Reporter(unittest.TestResult):
         super().stopTest(test)
         if self.outcome is None:
             return
+        seconds = round(time.perf_counter() - self.started, 3)
+        self.check_what_is_left(test)
         outcome, detail = self.outcome
         self.outcome = None
-        if outcome == "failed":
-            # What it left unclosed must warn now, not in the next test.
-            gc.collect()
         self.write(
             event="end",
             id=test_id(test),
             outcome=outcome,
             detail=detail,
-            seconds=round(time.perf_counter() - self.started, 3),
+            seconds=seconds,
             loops=self.counter.factory - self.loops[0],
             stock_loops=self.counter.stock - self.loops[1],
         )
+
+    def check_what_is_left(self, test):
+        """Fails a test that leaves threads, children or unclosed loops and transports behind. The stock loop leaves none."""
+        gc.collect()  # What it left unclosed must warn now, not in the next test.
+        for warning in self.unclosed:
+            self.settle(test, "failed", f"ResourceWarning: {warning}")
+        self.unclosed.clear()
+        if support.environment_altered:
+            support.environment_altered = False
+            self.settle(test, "failed", "threads or child processes are left: see the log")
 
     def settle(self, test, outcome, detail):
         if self.outcome is None:
@@ -112,8 +131,6 @@ class Reporter(unittest.TestResult):
 
 def main():
     job = json.loads(sys.argv[1])
-    from test import support
-
     # What regrtest runs with when no `-u` is given: no network, nothing that needs much time or memory.
     support.use_resources = {}
     counter = pointing.point(job["factory"])

@@ -6,7 +6,7 @@ TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV    := .venv-$(TAG)
 BIN     := $(VENV)/bin
 
-.PHONY: build demo test bench bench-quick lint clean
+.PHONY: build demo test bench bench-quick lint conformance clean
 
 build: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --quiet --profile $(PROFILE)
@@ -22,6 +22,10 @@ demo: build
 test: build
 	cargo test --workspace --exclude ferrio-python
 	$(BIN)/python -m pytest
+
+# CPython's own asyncio tests on ferrio's loop; OPTIONS="--only test_sock" runs a few (ci/conformance.sh: on all Pythons).
+conformance: build
+	$(BIN)/python tests/conformance/run.py $(OPTIONS)
 
 clean:
 	rm -rf target .venv-*

@@ -168,19 +168,23 @@ class Report:
             used.add(pattern)
             outcome = result["outcome"]
             if outcome in BAD and pattern:
-                outcome = "excepted"
+                self.count["excepted"] += 1
             elif outcome in BAD:
-                self.problems.append((f"{outcome.upper()} {test}", result["detail"]))
+                self.fail(outcome.upper(), test, result["detail"])
             elif outcome == "passed" and pattern:
-                outcome = "failed"
-                self.problems.append((f"PASSED {test}", f"exceptions.toml says that it fails ({pattern}): {exceptions.reasons[pattern]}"))
-            self.count["failed" if outcome in BAD else outcome] += 1
+                self.fail("PASSED", test, f"exceptions.toml says that it fails ({pattern}): {exceptions.reasons[pattern]}")
+            else:
+                self.count[outcome] += 1
         if options.only == ["*"]:
             self.check_completeness(exceptions, used, options)
 
+    def fail(self, verdict, name, detail):
+        self.count["failed"] += 1
+        self.problems.append((f"{verdict} {name}", detail))
+
     def check_completeness(self, exceptions, used, options):
         for pattern in exceptions.reasons.keys() - used:
-            self.problems.append((f"UNKNOWN {pattern}", "exceptions.toml names a test that this interpreter does not have"))
+            self.fail("UNKNOWN", pattern, "exceptions.toml names a test that this interpreter does not have")
         if pointing.is_stock(options.factory):
             return
         loops = collections.Counter()
@@ -190,9 +194,9 @@ class Report:
         for name, made in loops.items():
             listed = any(fnmatch.fnmatchcase(name, pattern) for pattern in exceptions.no_loop)
             if not made and not listed:
-                self.problems.append((f"NO LOOP {name}", "none of its tests made a loop of the factory, so they tested CPython's"))
+                self.fail("NO LOOP", name, "none of its tests made a loop of the factory: the loop they ran on was CPython's")
             elif made and listed:
-                self.problems.append((f"LOOPS {name}", f"exceptions.toml says that it makes no loop, but it made {made}"))
+                self.fail("LOOPS", name, f"exceptions.toml says that it makes no loop, but it made {made}")
 
     def write(self, directory):
         path = directory / "report.txt"
@@ -204,8 +208,7 @@ class Report:
 
     @property
     def summary(self):
-        failed = self.count["failed"] + sum(title.split()[0] in ("UNKNOWN", "NO", "LOOPS") for title, _ in self.problems)
-        return f"{self.count['passed']} passed, {failed} failed, {self.count['skipped']} skipped"
+        return "{passed} passed, {failed} failed, {skipped} skipped".format_map(self.count)
 
 
 def parse(arguments):
@@ -217,18 +220,22 @@ def parse(arguments):
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of text")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each test, and the tracebacks")
     options = parser.parse_args(arguments)
-    options.only = [word if "*" in word else f"*{word}*" for word in options.only or ["*"]]
+    options.words = options.only or ["*"]
+    options.only = [word if "*" in word else f"*{word}*" for word in options.words]
     if ":" not in options.factory:
         options.factory += ":new_event_loop"
     return options
 
 
 def modules(options):
-    """The modules of the suite, the longest first; with `--only`, those that can have a matching test."""
+    """The modules of the suite, the longest first; only those that `--only` names, if each of its words begins with a module's name."""
     directory = pathlib.Path(sysconfig.get_path("stdlib"), "test", "test_asyncio")
     names = sorted(path.stem for path in directory.glob("test_*.py"))
     if not names:
         sys.exit(f"this interpreter has no test suite: {directory} is missing")
+    named = {word.split(".")[0] for word in options.words}
+    if named <= set(names):
+        names = named
     return sorted(names, key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
 
 
@@ -253,6 +260,8 @@ def main(arguments=None):
                 count = collections.Counter(result["outcome"] for result in job.results.values())
                 say(f"{job.module:24} {job.seconds:6.1f} s  " + ", ".join(f"{count[key]} {key}" for key in sorted(count)))
 
+    if not any(job.results for job in jobs):
+        sys.exit("no test matches: " + " ".join(options.only))
     report = Report(jobs, exceptions, options)
     path = report.write(directory)
     if options.json:

@@ -60,21 +60,17 @@ class Reporter(unittest.TestResult):
         self.events.write(json.dumps(event) + "\n")
         self.events.flush()
 
-    def startTest(self, test):
-        super().startTest(test)
+    def begin(self, test):
         self.outcome = ("passed", "")
         self.loops = (self.counter.factory, self.counter.stock)
         self.write(event="start", id=test_id(test))
         faulthandler.dump_traceback_later(self.timeout, exit=True)
         self.started = time.perf_counter()
 
-    def stopTest(self, test):
-        faulthandler.cancel_dump_traceback_later()
-        super().stopTest(test)
-        if self.outcome is None:
-            return
+    def finish(self, test):
         seconds = round(time.perf_counter() - self.started, 3)
         self.check_what_is_left(test)
+        faulthandler.cancel_dump_traceback_later()
         outcome, detail = self.outcome
         self.outcome = None
         self.write(
@@ -129,6 +125,13 @@ class Reporter(unittest.TestResult):
         self.settle(test, "failed", "passes although the suite itself expects it to fail")
 
 
+def run_test(test, reporter):
+    # Not in startTest and stopTest: IsolatedAsyncioTestCase closes its loop after stopTest.
+    reporter.begin(test)
+    test.run(reporter)
+    reporter.finish(test)
+
+
 def main():
     job = json.loads(sys.argv[1])
     # What regrtest runs with when no `-u` is given: no network, nothing that needs much time or memory.
@@ -155,6 +158,7 @@ def main():
                 reporter.write(event="left out", id=name)
                 continue
             suite.addTest(test)
+        unittest.TestCase.__call__ = run_test  # what a suite calls
         suite.run(reporter)
         reporter.write(event="complete")
 

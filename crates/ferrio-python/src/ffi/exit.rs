@@ -5,32 +5,35 @@
 //! which "cannot unwind". The calls here can be unwound, and stop that thread for good instead, as CPython itself does
 //! from 3.14 on. They stand where a loop spends its time: running callbacks, and coming back from its sleep.
 
+use std::hint::black_box;
 use std::mem;
+use std::ptr;
 use std::thread;
 
-use pyo3::ffi::{PyObject, PyThreadState};
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::error;
 
-unsafe extern "C-unwind" {
-    fn PyObject_Vectorcall(
-        callable: *mut PyObject,
-        arguments: *const *mut PyObject,
-        count: usize,
-        names: *mut PyObject,
-    ) -> *mut PyObject;
-    fn PyObject_VectorcallMethod(
-        name: *mut PyObject,
-        arguments: *const *mut PyObject,
-        count: usize,
-        names: *mut PyObject,
-    ) -> *mut PyObject;
-    fn PyObject_Call(callable: *mut PyObject, arguments: *mut PyObject, names: *mut PyObject) -> *mut PyObject;
-    fn PyEval_SaveThread() -> *mut PyThreadState;
-    fn PyEval_RestoreThread(state: *mut PyThreadState);
+/// The same C function, declared as one that may be unwound.
+///
+/// Through a pointer that the optimiser cannot see through: elsewhere in the program the function is declared with the
+/// promise not to unwind, and the promise of one declaration would be taken as that of all.
+macro_rules! may_unwind {
+    ($function:path as fn($($argument:ty),*) -> $result:ty) => {{
+        let function: unsafe extern "C" fn($($argument),*) -> $result = $function;
+        // SAFETY: the two types differ only in that the second allows for unwinding.
+        unsafe {
+            mem::transmute::<
+                unsafe extern "C" fn($($argument),*) -> $result,
+                unsafe extern "C-unwind" fn($($argument),*) -> $result,
+            >(black_box(function))
+        }
+    }};
 }
+
+type Object = *mut ffi::PyObject;
 
 /// Stops the thread if it is unwound by anything but a panic.
 struct Stop;
@@ -57,18 +60,20 @@ fn or_stop<R>(call: impl FnOnce() -> R) -> R {
 /// # Safety
 /// As for the C function.
 #[inline]
-pub unsafe fn vectorcall(callable: *mut PyObject, arguments: *const *mut PyObject, count: usize) -> *mut PyObject {
+pub unsafe fn vectorcall(callable: Object, arguments: *const Object, count: usize) -> Object {
+    let vectorcall = may_unwind!(ffi::PyObject_Vectorcall as fn(Object, *const Object, usize, Object) -> Object);
     // SAFETY: as the caller promises.
-    or_stop(|| unsafe { PyObject_Vectorcall(callable, arguments, count, std::ptr::null_mut()) })
+    or_stop(|| unsafe { vectorcall(callable, arguments, count, ptr::null_mut()) })
 }
 
 /// `PyObject_Call` without keywords.
 ///
 /// # Safety
 /// As for the C function.
-pub unsafe fn call(callable: *mut PyObject, arguments: *mut PyObject) -> *mut PyObject {
+pub unsafe fn call(callable: Object, arguments: Object) -> Object {
+    let call = may_unwind!(ffi::PyObject_Call as fn(Object, Object, Object) -> Object);
     // SAFETY: as the caller promises.
-    or_stop(|| unsafe { PyObject_Call(callable, arguments, std::ptr::null_mut()) })
+    or_stop(|| unsafe { call(callable, arguments, ptr::null_mut()) })
 }
 
 /// `object.name(*arguments)`. A panic that PyO3 has made an exception of comes back as that exception.
@@ -85,9 +90,10 @@ pub fn call_method<'py, const N: usize>(
     for (place, argument) in all[1..].iter_mut().zip(arguments) {
         *place = argument.as_ptr();
     }
+    let method = may_unwind!(ffi::PyObject_VectorcallMethod as fn(Object, *const Object, usize, Object) -> Object);
     // SAFETY: the object and its arguments outlive the call; the result is new or null with an error set.
     unsafe {
-        let result = or_stop(|| PyObject_VectorcallMethod(name.as_ptr(), all.as_ptr(), N + 1, std::ptr::null_mut()));
+        let result = or_stop(|| method(name.as_ptr(), all.as_ptr(), N + 1, ptr::null_mut()));
         if result.is_null() { Err(error::take(py)) } else { Ok(Bound::from_owned_ptr(py, result)) }
     }
 }
@@ -108,14 +114,15 @@ pub fn call_with<'py>(callable: &Bound<'py, PyAny>, argument: &Bound<'py, PyAny>
 
 /// Runs `f`, which must have nothing to do with Python, without the interpreter lock.
 pub fn detached<R: Send>(_py: Python<'_>, f: impl FnOnce() -> R + Send) -> R {
-    struct Restore(*mut PyThreadState);
+    struct Restore(*mut ffi::PyThreadState);
     impl Drop for Restore {
         fn drop(&mut self) {
+            let restore = may_unwind!(ffi::PyEval_RestoreThread as fn(*mut ffi::PyThreadState) -> ());
             // SAFETY: the state that this thread has saved below.
-            or_stop(|| unsafe { PyEval_RestoreThread(self.0) });
+            or_stop(|| unsafe { restore(self.0) });
         }
     }
     // SAFETY: attached, as `_py` proves.
-    let _restore = Restore(unsafe { PyEval_SaveThread() });
+    let _restore = Restore(unsafe { ffi::PyEval_SaveThread() });
     f()
 }

@@ -1,5 +1,63 @@
-//! The extension module.
+//! ferrio's Python half: asyncio's objects over the engine.
+//!
+//! This file only says what the extension module offers; `python/ferrio` is the face that users import. The way of
+//! one await leads through `awaitable.rs` (what a coroutine awaits), `event_loop/` (the loop's methods), `core.rs`
+//! (what every native object of one loop shares) and down into the engine crate.
+
+mod awaitable;
+mod core;
+mod errors;
+mod event_loop;
+mod ffi;
+mod handle;
+mod imports;
+#[cfg(unix)]
+mod server;
+#[cfg(unix)]
+mod transports;
+
 use pyo3::prelude::*;
-/// Native half of the `ferrio` package.
+
+/// The native half of the `ferrio` package: private, its names may change with every release.
 #[pymodule]
-mod _ferrio {}
+mod _ferrio {
+    use super::*;
+
+    #[pymodule_export]
+    use crate::awaitable::Awaitable;
+    #[pymodule_export]
+    use crate::event_loop::Loop;
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::server::ServerCore;
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::datagram::DatagramTransport;
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::pipe::{ReadPipe, WritePipe};
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::process::{_use_pidfds_for_tests, Process};
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::stream::StreamTransport;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        let (handle, timer_handle) = crate::handle::types(py)?;
+        module.add("Handle", handle)?;
+        module.add("TimerHandle", timer_handle)?;
+        crate::awaitable::install_slots(py)?;
+        crate::event_loop::install_methods(py)?;
+        Ok(())
+    }
+
+    /// Panics: what the tests use to show that a panic becomes an exception.
+    #[pyfunction]
+    fn _panic_for_tests() {
+        panic!("a panic for the tests")
+    }
+}

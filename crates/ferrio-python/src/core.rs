@@ -1,0 +1,542 @@
+//! What every native object of one loop shares: the engine, and the rule that its thread alone may touch it.
+//!
+//! [`Core`] is the loop without its Python object. Transports, handles and awaitables hold it in an `Arc`, so that they
+//! neither keep the Python loop alive nor form cycles that the garbage collector cannot see: the jobs that wait in the
+//! engine are reported by the `Loop` object, which owns them as far as Python is concerned.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use ferrio::cause::Cause;
+use ferrio::clock::Clock;
+use ferrio::event_loop::{Engine, Remote};
+use ferrio::host::Host;
+use ferrio::poll::RawFd;
+use ferrio::ready::Order;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::awaitable::OwnedWaker;
+use crate::errors::from_io;
+#[cfg(unix)]
+use crate::event_loop::signals;
+use crate::handle;
+use crate::imports::imports;
+
+/// What a native step does: it gets the object that asked for it.
+pub type Call = for<'py> fn(&Bound<'py, PyAny>) -> PyResult<()>;
+
+/// An entry of the ready queue.
+pub enum Job {
+    /// A `Handle` or `TimerHandle`: runs once, then lets go of callback and arguments.
+    Handle(Py<PyAny>),
+    /// A native step. What it returns as an error goes to the loop's exception handler.
+    Call(Py<PyAny>, Call),
+    /// A Rust future's waker fired.
+    Wake(Arc<OwnedWaker>),
+    /// CPython has noted a signal: its handlers run now.
+    #[cfg(unix)]
+    Signals,
+}
+
+impl Job {
+    /// The same job once more.
+    pub fn clone_ref(&self, py: Python<'_>) -> Job {
+        match self {
+            Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
+            Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
+            Job::Wake(waker) => Job::Wake(waker.clone()),
+            #[cfg(unix)]
+            Job::Signals => Job::Signals,
+        }
+    }
+
+    /// The Python object that the job keeps alive, if it does.
+    pub fn object(&self) -> Option<&Py<PyAny>> {
+        match self {
+            Job::Handle(object) | Job::Call(object, _) => Some(object),
+            Job::Wake(waker) => Some(waker.awaitable()),
+            #[cfg(unix)]
+            Job::Signals => None,
+        }
+    }
+}
+
+/// The engine's view of Python, and the state that only native code needs.
+pub struct PyHost {
+    /// The Python loop, borrowed: it owns this. Null before it is made and after it is gone.
+    loop_object: Cell<*mut pyo3::ffi::PyObject>,
+    /// Debug mode; read from any thread.
+    debug: AtomicBool,
+    /// Native objects with something to do before the loop sleeps (transports with gathered writes).
+    unsettled: RefCell<Vec<(Py<PyAny>, Call)>>,
+    /// Where sockets are read into before the bytes get an object of their own size.
+    scratch: RefCell<Vec<u8>>,
+    /// The transports that own a descriptor, borrowed: each takes itself out before it dies.
+    transports: RefCell<HashMap<RawFd, *mut pyo3::ffi::PyObject>>,
+    /// One everlasting finished future: what awaitables hand to `Task.__wakeup`.
+    pub done: RefCell<Option<Py<PyAny>>>,
+}
+
+impl PyHost {
+    fn loop_object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: the pointer is null or the living `Loop`, which takes it back before it dies.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.loop_object.get()) }
+    }
+}
+
+/// One loop, without its Python object.
+pub struct Core {
+    engine: Engine<PyHost>,
+    remote: Arc<Remote<Job>>,
+    /// The thread that runs the loop, as [`this_thread`] tells it; 0 while nobody does.
+    owner: AtomicUsize,
+    /// `threading.get_ident()` of that thread.
+    pub thread_ident: AtomicUsize,
+    closed: AtomicBool,
+}
+
+// SAFETY: `engine` is the only part that is not thread-safe by itself. `Core::engine` hands it out only to the thread
+// that owns the loop, or, while nobody runs it, to whoever holds the interpreter lock (in a free-threaded build: to the
+// thread that claims it); `remote` is made for other threads.
+unsafe impl Send for Core {}
+// SAFETY: as above.
+unsafe impl Sync for Core {}
+
+/// A number that differs between living threads and is cheap to read: the address of a thread-local.
+pub fn this_thread() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark) as usize)
+}
+
+/// As much as is read from a socket at once, in bytes; asyncio's own figure (`selector_events.max_size`).
+pub const READ_SIZE: usize = 256 * 1024;
+
+impl Core {
+    pub fn new() -> io::Result<Arc<Self>> {
+        let host = PyHost {
+            loop_object: Cell::new(std::ptr::null_mut()),
+            debug: AtomicBool::new(false),
+            unsettled: RefCell::default(),
+            scratch: RefCell::default(),
+            transports: RefCell::default(),
+            done: RefCell::default(),
+        };
+        let engine = Engine::new(host, Clock::Real, Order::Fifo)?;
+        let remote = engine.remote().clone();
+        Ok(Arc::new(Core {
+            engine,
+            remote,
+            owner: AtomicUsize::new(0),
+            thread_ident: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+        }))
+    }
+
+    /// The engine, if the calling thread may touch it.
+    ///
+    /// # Errors
+    /// RuntimeError if another thread runs the loop.
+    #[inline]
+    pub fn engine(&self) -> PyResult<&Engine<PyHost>> {
+        if self.is_mine() { Ok(&self.engine) } else { Err(wrong_thread()) }
+    }
+
+    /// Whether the calling thread may touch the engine.
+    #[inline]
+    pub fn is_mine(&self) -> bool {
+        let owner = self.owner.load(Ordering::Relaxed);
+        owner == this_thread() || (owner == 0 && self.claim())
+    }
+
+    /// Nobody runs the loop: with an interpreter lock that lock is protection enough.
+    #[cfg(not(Py_GIL_DISABLED))]
+    fn claim(&self) -> bool {
+        true
+    }
+
+    /// Nobody runs the loop: whoever touches it first owns it until somebody runs it.
+    #[cfg(Py_GIL_DISABLED)]
+    fn claim(&self) -> bool {
+        self.owner.compare_exchange(0, this_thread(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// The calling thread runs the loop until [`leave`](Self::leave).
+    pub fn enter(&self, ident: usize) {
+        self.owner.store(this_thread(), Ordering::Release);
+        self.thread_ident.store(ident, Ordering::Release);
+    }
+
+    pub fn leave(&self) {
+        self.thread_ident.store(0, Ordering::Release);
+        self.owner.store(0, Ordering::Release);
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.thread_ident.load(Ordering::Acquire) != 0
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub fn set_closed(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// # Errors
+    /// RuntimeError if the loop is closed.
+    #[inline]
+    pub fn check_closed(&self) -> PyResult<()> {
+        if self.is_closed() { Err(PyRuntimeError::new_err("Event loop is closed")) } else { Ok(()) }
+    }
+
+    #[inline]
+    pub fn debug(&self) -> bool {
+        self.engine.host.debug.load(Ordering::Relaxed)
+    }
+
+    pub fn set_debug(&self, on: bool) {
+        self.engine.host.debug.store(on, Ordering::Relaxed);
+    }
+
+    pub fn remote(&self) -> &Arc<Remote<Job>> {
+        &self.remote
+    }
+
+    /// Makes `job` ready, from any thread: through the inbox if it is not the loop's own.
+    #[inline]
+    pub fn soon(&self, job: Job) {
+        if self.is_mine() {
+            self.engine.soon(job);
+        } else {
+            self.remote.soon(job, Cause::THREAD);
+        }
+    }
+
+    /// As [`soon`](Self::soon), with a cause that the caller knows better.
+    pub fn soon_because(&self, job: Job, cause: Cause) {
+        if self.is_mine() {
+            self.engine.soon_because(job, cause);
+        } else {
+            self.remote.soon(job, cause);
+        }
+    }
+
+    /// Makes a native step of `object` ready.
+    pub fn call_soon<T>(&self, object: &Bound<'_, T>, call: Call) {
+        self.soon(Job::Call(object.as_any().clone().unbind(), call));
+    }
+
+    /// Has `call` run before the loop sleeps, at the end of the present turn.
+    pub fn before_sleep<T>(&self, object: &Bound<'_, T>, call: Call) -> PyResult<()> {
+        self.engine()?.host.unsettled.borrow_mut().push((object.as_any().clone().unbind(), call));
+        Ok(())
+    }
+
+    pub fn set_loop_object(&self, object: *mut pyo3::ffi::PyObject) {
+        self.engine.host.loop_object.set(object);
+    }
+
+    /// The Python loop.
+    ///
+    /// # Errors
+    /// RuntimeError if it is gone (collected without `close()`).
+    pub fn loop_object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.engine.host.loop_object(py).ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
+    }
+
+    /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile. `f` must not call out.
+    pub fn with_scratch<R>(&self, f: impl FnOnce(&mut [u8]) -> R) -> PyResult<R> {
+        let mut scratch = self.engine()?.host.scratch.borrow_mut();
+        scratch.resize(READ_SIZE, 0);
+        Ok(f(&mut scratch))
+    }
+
+    /// `transport` owns `fd` until [`release_descriptor`](Self::release_descriptor), which it must call before it dies.
+    pub fn own_descriptor<T>(&self, fd: RawFd, transport: &Bound<'_, T>) -> PyResult<()> {
+        self.engine()?.host.transports.borrow_mut().insert(fd, transport.as_ptr());
+        Ok(())
+    }
+
+    /// The transport is done with `fd`, which is about to be closed.
+    pub fn release_descriptor(&self, fd: RawFd) {
+        if let Ok(engine) = self.engine() {
+            engine.release(fd);
+            engine.host.transports.borrow_mut().remove(&fd);
+        }
+    }
+
+    /// The transport that owns `fd`, if one does.
+    pub fn transport_of(&self, py: Python<'_>, fd: RawFd) -> Option<Py<PyAny>> {
+        let transport = self.engine().ok()?.host.transports.borrow().get(&fd).copied()?;
+        // SAFETY: a transport takes itself out of the table before it dies.
+        Some(unsafe { Bound::from_borrowed_ptr(py, transport) }.unbind())
+    }
+
+    /// Nanoseconds of the loop's clock.
+    pub fn now(&self) -> u64 {
+        // The clock is a system call or a constant of the loop; reading it is safe from any thread.
+        self.engine.now()
+    }
+
+    /// Hands an exception to `loop.call_exception_handler`, with more entries for its context from `fill`.
+    /// KeyboardInterrupt and SystemExit are returned: they end the run.
+    pub fn report(
+        &self,
+        py: Python<'_>,
+        error: PyErr,
+        message: &str,
+        fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
+    ) -> PyResult<()> {
+        if ends_the_run(py, &error) {
+            return Err(error);
+        }
+        let context = PyDict::new(py);
+        context.set_item(intern!(py, "message"), message)?;
+        context.set_item(intern!(py, "exception"), error.value(py))?;
+        fill(&context)?;
+        let Ok(the_loop) = self.loop_object(py) else {
+            error.write_unraisable(py, None);
+            return Ok(());
+        };
+        call_exception_handler(&the_loop, &error, context)
+    }
+
+    /// Forgets all that waits and gives the descriptors back.
+    pub fn close(&self, py: Python<'_>) -> PyResult<()> {
+        let engine = self.engine()?;
+        settle(engine, py);
+        engine.close();
+        let done = engine.host.done.borrow_mut().take();
+        drop(done);
+        Ok(())
+    }
+
+    /// For the garbage collector, which has stopped everybody else.
+    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        self.engine.for_each_job(|job| job.object().map_or(Ok(()), |object| visit.call(object)))?;
+        if let Ok(done) = self.engine.host.done.try_borrow()
+            && let Some(done) = &*done
+        {
+            visit.call(done)?;
+        }
+        Ok(())
+    }
+
+    /// For the garbage collector: lets go of all that waits.
+    pub fn clear(&self) {
+        self.engine.clear();
+        let done = self.engine.host.done.borrow_mut().take();
+        drop(done);
+    }
+}
+
+/// Whether an error is no failure but a wish to end: it goes through everything.
+pub fn ends_the_run(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
+}
+
+fn wrong_thread() -> PyErr {
+    PyRuntimeError::new_err(
+        "Non-thread-safe operation invoked on an event loop other than the current one: another thread runs it \
+         (use loop.call_soon_threadsafe)",
+    )
+}
+
+/// State that belongs to a loop's thread: a native object's mutable half.
+///
+/// `get` hands it out to the thread that may touch the loop. `T` holds its parts in cells, and no borrow of them may
+/// last while Python code runs.
+pub struct Confined<T>(T);
+
+// SAFETY: the content is reached only through `get`, which admits one thread at a time (see `Core::engine`), through
+// `unguarded`, whose callers are alone, and through drop.
+unsafe impl<T: Send> Sync for Confined<T> {}
+
+impl<T> Confined<T> {
+    pub fn new(content: T) -> Self {
+        Confined(content)
+    }
+
+    /// # Errors
+    /// RuntimeError if another thread runs the loop.
+    #[inline]
+    pub fn get(&self, core: &Core) -> PyResult<&T> {
+        if core.is_mine() { Ok(&self.0) } else { Err(wrong_thread()) }
+    }
+
+    /// The content for the garbage collector, during which nothing else runs.
+    pub fn unguarded(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Does what was put off to the end of the turn.
+fn settle(engine: &Engine<PyHost>, py: Python<'_>) {
+    loop {
+        let batch = engine.host.unsettled.take();
+        if batch.is_empty() {
+            return;
+        }
+        for (object, call) in batch {
+            if let Err(error) = call(object.bind(py)) {
+                error.write_unraisable(py, Some(object.bind(py)));
+            }
+        }
+    }
+}
+
+impl Host for PyHost {
+    type Cx<'a> = Python<'a>;
+    type Job = Job;
+    type Abort = PyErr;
+
+    #[inline]
+    fn run(engine: &Engine<Self>, py: Python<'_>, job: Job, _cause: Cause) -> PyResult<()> {
+        if engine.host.debug.load(Ordering::Relaxed) {
+            return run_in_debug(engine, py, job);
+        }
+        run(engine, py, job)
+    }
+
+    fn again(py: Python<'_>, job: &Job) -> Job {
+        job.clone_ref(py)
+    }
+
+    #[inline]
+    fn settle(engine: &Engine<Self>, py: Python<'_>) {
+        if !engine.host.unsettled.borrow().is_empty() {
+            settle(engine, py);
+        }
+    }
+
+    fn park<R: Send>(py: Python<'_>, wait: impl FnOnce() -> R + Send) -> R {
+        py.detach(wait)
+    }
+
+    fn wait_failed(_engine: &Engine<Self>, py: Python<'_>, error: io::Error) -> PyResult<()> {
+        if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(from_io(error)) }
+    }
+
+    fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {
+        let error = PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic)));
+        if let Err(error) = report_from(engine, py, error, py.None().bind(py)) {
+            error.write_unraisable(py, None);
+        }
+    }
+}
+
+#[inline]
+fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+    match job {
+        Job::Handle(handle) => handle::run(py, &handle.into_bound(py)),
+        Job::Call(object, call) => {
+            let object = object.into_bound(py);
+            call(&object).or_else(|error| report_from(engine, py, error, &object))
+        }
+        Job::Wake(waker) => {
+            waker.resume(py).or_else(|error| report_from(engine, py, error, waker.awaitable().bind(py)))
+        }
+        // What a handler raises ends the run, whatever it is: nobody else could receive it.
+        #[cfg(unix)]
+        Job::Signals => engine.host.loop_object(py).map_or(Ok(()), |the_loop| signals::arrived(the_loop.cast()?)),
+    }
+}
+
+/// Debug mode: `loop._current_handle` tells the exception handler what runs, and a step that held the others up is
+/// logged.
+#[cold]
+fn run_in_debug(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+    let Some(the_loop) = engine.host.loop_object(py) else { return run(engine, py, job) };
+    let Some(object) = job.object().map(|object| object.bind(py).clone()) else { return run(engine, py, job) };
+    let is_handle = matches!(job, Job::Handle(_));
+    let current = intern!(py, "_current_handle");
+    the_loop.setattr(current, if is_handle { Some(&object) } else { None })?;
+    let begun = engine.now();
+    // A handle keeps its callback for the log, and lets go of it afterwards.
+    let ran = if is_handle { handle::call(py, &object) } else { run(engine, py, job) };
+    let seconds = engine.now().saturating_sub(begun) as f64 / 1e9;
+    let logged = ran.and_then(|()| {
+        if seconds < the_loop.getattr(intern!(py, "slow_callback_duration"))?.extract()? {
+            return Ok(());
+        }
+        imports(py)?.helpers.bind(py).call_method1("log_slow", (&object, seconds)).map(drop)
+    });
+    if is_handle {
+        handle::finish(&object);
+    }
+    the_loop.setattr(current, py.None())?;
+    logged
+}
+
+fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &Bound<'_, PyAny>) -> PyResult<()> {
+    if ends_the_run(py, &error) {
+        return Err(error);
+    }
+    let Some(the_loop) = engine.host.loop_object(py) else {
+        error.write_unraisable(py, Some(object));
+        return Ok(());
+    };
+    let context = PyDict::new(py);
+    context.set_item(intern!(py, "message"), "Exception in a native step of the loop")?;
+    context.set_item(intern!(py, "exception"), error.value(py))?;
+    if !object.is_none() {
+        context.set_item(intern!(py, "source"), object)?;
+    }
+    call_exception_handler(&the_loop, &error, context)
+}
+
+/// Calls the handler as asyncio does, from where the error is caught: `sys.exc_info()` and `logging.exception()` in it
+/// show that error.
+fn call_exception_handler(the_loop: &Bound<'_, PyAny>, error: &PyErr, context: Bound<'_, PyDict>) -> PyResult<()> {
+    let py = the_loop.py();
+    // SAFETY: attached; the first returns a new reference or null, the second takes none away.
+    let former = unsafe {
+        let former = pyo3::ffi::PyErr_GetHandledException();
+        pyo3::ffi::PyErr_SetHandledException(error.value(py).as_ptr());
+        Bound::<PyAny>::from_owned_ptr_or_opt(py, former)
+    };
+    let called = the_loop.call_method1(intern!(py, "call_exception_handler"), (context,));
+    // SAFETY: as above; null stands for no exception.
+    unsafe {
+        pyo3::ffi::PyErr_SetHandledException(former.map_or(std::ptr::null_mut(), |former| former.as_ptr()));
+    }
+    called.map(drop)
+}
+
+/// What a panic said.
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}
+
+/// The finished future of this loop, made on first use.
+pub fn done_future<'py>(py: Python<'py>, core: &Core) -> PyResult<Bound<'py, PyAny>> {
+    let host = &core.engine()?.host;
+    if let Some(done) = &*host.done.borrow() {
+        return Ok(done.bind(py).clone());
+    }
+    let done = new_future(py, &core.loop_object(py)?)?;
+    done.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    *host.done.borrow_mut() = Some(done.clone().unbind());
+    Ok(done)
+}
+
+/// A fresh `_asyncio.Future` of this loop.
+pub fn new_future<'py>(py: Python<'py>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let imports = imports(py)?;
+    let arguments = [the_loop.as_ptr()];
+    // SAFETY: one argument, passed by the one keyword named in `kw_loop`; the result is new or null with an error.
+    unsafe {
+        let future =
+            pyo3::ffi::PyObject_Vectorcall(imports.future.as_ptr(), arguments.as_ptr(), 0, imports.kw_loop.as_ptr());
+        Bound::from_owned_ptr_or_err(py, future)
+    }
+}

@@ -1,0 +1,55 @@
+//! What tools look at: the ready queue and the timers, under the names that asyncio's own loop has for them.
+//!
+//! The lists are made when they are asked for; changing one changes nothing in the loop.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::Loop;
+use crate::core::Job;
+use crate::ffi::context::copy_current;
+use crate::handle;
+
+#[pymethods]
+impl Loop {
+    /// The handles that run in the next turn, in order.
+    #[getter]
+    fn _ready<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = this.py();
+        let mut jobs = Vec::new();
+        this.get().core.engine()?.for_each_ready(|job| keep(py, &mut jobs, job))?;
+        let handles: PyResult<Vec<_>> = jobs.into_iter().map(|job| as_handle(this, job)).collect();
+        PyList::new(py, handles?)
+    }
+
+    /// The timer handles that wait for their time, earliest first.
+    #[getter]
+    fn _scheduled<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
+        let py = this.py();
+        let mut jobs = Vec::new();
+        this.get().core.engine()?.for_each_timer(|job| keep(py, &mut jobs, job))?;
+        let timers =
+            PyList::new(py, jobs.iter().filter_map(Job::object).filter(|timer| handle::is_timer(timer.bind(py))))?;
+        timers.call_method0(intern!(py, "sort"))?;
+        Ok(timers)
+    }
+}
+
+/// Notes a job while the loop may not be called; what is made of it comes later.
+fn keep(py: Python<'_>, jobs: &mut Vec<Job>, job: &Job) -> PyResult<()> {
+    jobs.push(job.clone_ref(py));
+    Ok(())
+}
+
+/// The handle of a ready job. A native step shows as a handle of the object that it belongs to.
+fn as_handle<'py>(this: &Bound<'py, Loop>, job: Job) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    match job {
+        Job::Handle(handle) => Ok(handle.into_bound(py)),
+        // SAFETY: the callback is borrowed from `native`, which outlives the call.
+        native => unsafe {
+            handle::new(this.as_any(), native.object().map_or(this.as_ptr(), Py::as_ptr), &[], copy_current(py)?)
+        },
+    }
+}

@@ -1,0 +1,280 @@
+//! The class `Loop`: asyncio's event loop, a file per thing that a user asks of it.
+//!
+//! This file makes, runs and closes it. What runs per callback, per packet or per await is native; what runs once per
+//! program (exception handlers, the default executor, async generators' hooks) is in `python/ferrio/event_loop.py`,
+//! whose `EventLoop` is the class that users see.
+
+#[cfg(unix)]
+mod connections;
+#[cfg(unix)]
+mod datagrams;
+mod introspection;
+#[cfg(unix)]
+mod pipes;
+#[cfg(unix)]
+mod processes;
+#[cfg(unix)]
+mod resolver;
+mod scheduling;
+#[cfg(unix)]
+mod sendfile;
+#[cfg(unix)]
+pub mod signals;
+#[cfg(unix)]
+pub mod sockets;
+mod watchers;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::core::Core;
+use crate::imports::{Imports, imports};
+
+pub use scheduling::install_methods;
+
+/// The native half of `ferrio.EventLoop`.
+#[pyclass(frozen, subclass, weakref, module = "ferrio._ferrio")]
+pub struct Loop {
+    pub core: Arc<Core>,
+    task_factory: Mutex<Option<Py<PyAny>>>,
+    #[cfg(unix)]
+    signals: signals::Signals,
+}
+
+#[pymethods]
+impl Loop {
+    #[new]
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        imports(py)?;
+        Ok(Loop {
+            core: Core::new().map_err(crate::errors::from_io)?,
+            task_factory: Mutex::default(),
+            #[cfg(unix)]
+            signals: signals::Signals::new(py),
+        })
+    }
+
+    fn __init__(this: &Bound<'_, Self>) {
+        this.get().core.set_loop_object(this.as_ptr());
+    }
+
+    /// Run until stop() is called.
+    fn run_forever(this: &Bound<'_, Self>) -> PyResult<()> {
+        let core = &this.get().core;
+        check_may_run(this)?;
+        let running = Running::enter(this)?;
+        let result = core.engine()?.run(this.py());
+        running.leave()?;
+        result
+    }
+
+    /// Run until the given future or coroutine is done; returns its result or raises its exception.
+    fn run_until_complete<'py>(this: &Bound<'py, Self>, future: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        check_may_run(this)?;
+        let imports = imports(py)?;
+        let is_new = !imports.is_future.bind(py).call1((&future,))?.is_truthy()?;
+        let keywords = PyDict::new(py);
+        keywords.set_item(intern!(py, "loop"), this)?;
+        let future = imports.ensure_future.bind(py).call((future,), Some(&keywords))?;
+        if is_new {
+            // Its exception is raised from here: no "Task was destroyed but it is pending" on top of it.
+            future.setattr(intern!(py, "_log_destroy_pending"), false)?;
+        }
+        let callback = imports.run_until_complete_cb.bind(py);
+        future.call_method1(intern!(py, "add_done_callback"), (callback,))?;
+        let ran = this.call_method0(intern!(py, "run_forever"));
+        let removed = future.call_method1(intern!(py, "remove_done_callback"), (callback,));
+        let done = future.call_method0(intern!(py, "done"))?.is_truthy()?;
+        if let Err(error) = ran {
+            if is_new && done && !future.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+                // The coroutine raised a BaseException, which left the loop already: it counts as retrieved.
+                future.call_method0(intern!(py, "exception"))?;
+            }
+            return Err(error);
+        }
+        removed?;
+        if !done {
+            return Err(PyRuntimeError::new_err("Event loop stopped before Future completed."));
+        }
+        future.call_method0(intern!(py, "result"))
+    }
+
+    /// End run_forever() after the present turn.
+    fn stop(this: &Bound<'_, Self>) -> PyResult<()> {
+        let core = &this.get().core;
+        match core.engine() {
+            Ok(engine) => engine.stop(),
+            // From another thread, as `call_soon_threadsafe(loop.stop)` would.
+            Err(_) => core.call_soon(this, |object| {
+                object.cast::<Loop>()?.get().core.engine()?.stop();
+                Ok(())
+            }),
+        }
+        Ok(())
+    }
+
+    fn is_running(&self) -> bool {
+        self.core.is_running()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    /// The native part of close(): forgets all that waits and gives the descriptors back.
+    fn _close(this: &Bound<'_, Self>) -> PyResult<()> {
+        let core = &this.get().core;
+        if core.is_running() {
+            return Err(PyRuntimeError::new_err("Cannot close a running event loop"));
+        }
+        if core.is_closed() {
+            return Ok(());
+        }
+        core.set_closed();
+        core.close(this.py())?;
+        #[cfg(unix)]
+        signals::close(this)?;
+        Ok(())
+    }
+
+    fn get_debug(&self) -> bool {
+        self.core.debug()
+    }
+
+    fn set_debug(this: &Bound<'_, Self>, enabled: &Bound<'_, PyAny>) -> PyResult<()> {
+        let core = &this.get().core;
+        core.set_debug(enabled.is_truthy()?);
+        if core.is_running() {
+            core.call_soon(this, |object| track_coroutine_origins(object.cast::<Loop>()?.get(), object.py()).map(drop));
+        }
+        Ok(())
+    }
+
+    /// Set the callable that makes tasks: `factory(loop, coro, **kwargs)`; None for asyncio.Task.
+    fn set_task_factory(&self, py: Python<'_>, factory: Py<PyAny>) -> PyResult<()> {
+        if !factory.is_none(py) && !factory.bind(py).is_callable() {
+            return Err(pyo3::exceptions::PyTypeError::new_err("task factory must be a callable or None"));
+        }
+        let factory = if factory.is_none(py) { None } else { Some(factory) };
+        let former = std::mem::replace(&mut *self.task_factory.lock().unwrap_or_else(PoisonError::into_inner), factory);
+        drop(former);
+        Ok(())
+    }
+
+    fn get_task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.task_factory(py)
+    }
+
+    /// The identifier of the thread that runs the loop, or None.
+    #[getter]
+    fn _thread_id(&self) -> Option<usize> {
+        Some(self.core.thread_ident.load(std::sync::atomic::Ordering::Acquire)).filter(|ident| *ident != 0)
+    }
+
+    fn _check_closed(&self) -> PyResult<()> {
+        self.core.check_closed()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Ok(factory) = self.task_factory.try_lock()
+            && let Some(factory) = &*factory
+        {
+            visit.call(factory)?;
+        }
+        #[cfg(unix)]
+        self.signals.traverse(&visit)?;
+        self.core.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.core.clear();
+    }
+}
+
+impl Loop {
+    fn task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.task_factory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|factory| factory.clone_ref(py))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        self.core.set_loop_object(std::ptr::null_mut());
+    }
+}
+
+fn check_may_run(this: &Bound<'_, Loop>) -> PyResult<()> {
+    let core = &this.get().core;
+    core.check_closed()?;
+    if core.is_running() {
+        return Err(PyRuntimeError::new_err("This event loop is already running"));
+    }
+    let running = imports(this.py())?.events.bind(this.py()).call_method0(intern!(this.py(), "_get_running_loop"))?;
+    if !running.is_none() {
+        return Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"));
+    }
+    Ok(())
+}
+
+/// Debug mode has coroutines remember where they were made; returns the depth that was set before.
+fn track_coroutine_origins(this: &Loop, py: Python<'_>) -> PyResult<usize> {
+    /// `asyncio.constants.DEBUG_STACK_DEPTH`.
+    const DEPTH: usize = 10;
+    let imports = imports(py)?;
+    let former = imports.get_coroutine_origin_tracking_depth.bind(py).call0()?.extract()?;
+    let wanted = if this.core.debug() { DEPTH } else { 0 };
+    if wanted != former && (wanted != 0 || former == DEPTH) {
+        imports.set_coroutine_origin_tracking_depth.bind(py).call1((wanted,))?;
+    }
+    Ok(former)
+}
+
+/// What is different in a thread while it runs a loop.
+struct Running<'a, 'py> {
+    this: &'a Bound<'py, Loop>,
+    imports: &'static Imports,
+    asyncgen_hooks: Bound<'py, PyAny>,
+    origin_depth: usize,
+}
+
+impl<'a, 'py> Running<'a, 'py> {
+    fn enter(this: &'a Bound<'py, Loop>) -> PyResult<Self> {
+        let py = this.py();
+        let imports = imports(py)?;
+        let asyncgen_hooks = imports.get_asyncgen_hooks.bind(py).call0()?;
+        let first = this.getattr(intern!(py, "_asyncgen_firstiter_hook"))?;
+        let last = this.getattr(intern!(py, "_asyncgen_finalizer_hook"))?;
+        let origin_depth = track_coroutine_origins(this.get(), py)?;
+        imports.set_asyncgen_hooks.bind(py).call1((first, last))?;
+        // SAFETY: no arguments; the number is the one `threading.get_ident()` gives.
+        let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
+        this.get().core.enter(ident as usize);
+        let running = Running { this, imports, asyncgen_hooks, origin_depth };
+        #[cfg(unix)]
+        if let Err(error) = signals::enter(this, ident as usize) {
+            running.leave()?;
+            return Err(error);
+        }
+        imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
+        Ok(running)
+    }
+
+    fn leave(self) -> PyResult<()> {
+        let py = self.this.py();
+        // First what cannot fail: a loop must not go on counting as running.
+        self.this.get().core.leave();
+        #[cfg(unix)]
+        signals::leave(self.this)?;
+        self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
+        self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
+        let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;
+        self.imports.set_asyncgen_hooks.bind(py).call1(hooks)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,246 @@
+//! Names and addresses: `getaddrinfo`, `getnameinfo`.
+//!
+//! What needs no name server is answered at once; names are looked up by the C library in a thread of the default
+//! executor, because it knows how this machine wants it done (nsswitch, mDNS, LDAP, …).
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PySlice, PyString, PyTuple};
+
+use super::Loop;
+use crate::awaitable::{awaitable, python};
+use crate::core::Core;
+use crate::imports::imports;
+
+#[pymethods]
+impl Loop {
+    /// Like socket.getaddrinfo(), without blocking the loop.
+    #[pyo3(
+        signature = (host, port, *, family=None, r#type=None, proto=None, flags=None),
+        text_signature = "($self, host, port, *, family=0, type=0, proto=0, flags=0)"
+    )]
+    fn getaddrinfo<'py>(
+        this: &Bound<'py, Self>,
+        host: Py<PyAny>,
+        port: Py<PyAny>,
+        family: Option<Py<PyAny>>,
+        r#type: Option<Py<PyAny>>,
+        proto: Option<Py<PyAny>>,
+        flags: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let core = this.get().core.clone();
+        let operation = async move {
+            let answer = Python::attach(|py| {
+                let zero = || PyInt::new(py, 0).into_any().unbind();
+                let at_once = is_answered_at_once(host.bind(py), port.bind(py));
+                let [family, kind, proto, flags] = [family, r#type, proto, flags].map(|n| n.unwrap_or_else(zero));
+                let arguments = PyTuple::new(py, [host, port, family, kind, proto, flags])?;
+                let function = if core.debug() {
+                    let helpers = imports(py)?.helpers.bind(py);
+                    helpers.call_method1(intern!(py, "timed_getaddrinfo"), (core.loop_object(py)?,))?
+                } else {
+                    py.import(intern!(py, "socket"))?.getattr(intern!(py, "getaddrinfo"))?
+                };
+                look_up(&core, function, arguments, at_once)
+            })?;
+            answer.get(&core).await
+        };
+        awaitable(this, &this.get().core, "Loop.getaddrinfo", operation)
+    }
+
+    /// Like socket.getnameinfo(), without blocking the loop.
+    #[pyo3(signature = (sockaddr, flags=None), text_signature = "($self, sockaddr, flags=0)")]
+    fn getnameinfo<'py>(
+        this: &Bound<'py, Self>,
+        sockaddr: Py<PyAny>,
+        flags: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let core = this.get().core.clone();
+        let operation = async move {
+            let answer = Python::attach(|py| {
+                let flags = flags.unwrap_or_else(|| PyInt::new(py, 0).into_any().unbind());
+                let socket = py.import(intern!(py, "socket"))?;
+                let numeric: i64 = socket.getattr(intern!(py, "NI_NUMERICHOST"))?.extract()?;
+                let numeric = numeric | socket.getattr(intern!(py, "NI_NUMERICSERV"))?.extract::<i64>()?;
+                let at_once = flags.extract::<i64>(py).is_ok_and(|flags| flags & numeric == numeric);
+                let function = socket.getattr(intern!(py, "getnameinfo"))?;
+                look_up(&core, function, PyTuple::new(py, [sockaddr, flags])?, at_once)
+            })?;
+            answer.get(&core).await
+        };
+        awaitable(this, &this.get().core, "Loop.getnameinfo", operation)
+    }
+}
+
+/// A question to the C library: answered, or asked in a thread.
+enum Answer {
+    Here(Py<PyAny>),
+    Later(Py<PyAny>),
+}
+
+impl Answer {
+    async fn get(self, core: &Arc<Core>) -> PyResult<Py<PyAny>> {
+        match self {
+            Answer::Here(answer) => Ok(answer),
+            Answer::Later(future) => python(core, future).await,
+        }
+    }
+}
+
+fn look_up<'py>(
+    core: &Core,
+    function: Bound<'py, PyAny>,
+    arguments: Bound<'py, PyTuple>,
+    at_once: bool,
+) -> PyResult<Answer> {
+    let py = function.py();
+    if at_once {
+        return Ok(Answer::Here(function.call1(arguments)?.unbind()));
+    }
+    let in_executor = PyList::new(py, [py.None().into_bound(py), function])?;
+    in_executor.call_method1(intern!(py, "extend"), (arguments,))?;
+    let future = core.loop_object(py)?.call_method1(intern!(py, "run_in_executor"), in_executor.to_tuple())?;
+    Ok(Answer::Later(future.unbind()))
+}
+
+/// The addresses of `address` (host, port, …) as `getaddrinfo` lists them: a list of
+/// (family, type, proto, canonical name, address), never empty.
+///
+/// An address that is one already is not looked up; anything else goes through the loop's own `getaddrinfo`, which
+/// users may have replaced.
+///
+/// # Errors
+/// `getaddrinfo`'s; OSError if it returns nothing.
+pub async fn ensure_resolved(
+    core: &Arc<Core>,
+    address: Py<PyAny>,
+    family: i32,
+    kind: i32,
+    proto: i32,
+    flags: i32,
+) -> PyResult<Py<PyAny>> {
+    let asked = Python::attach(|py| {
+        let address = address.bind(py);
+        let pair = address.get_item(PySlice::new(py, 0, 2, 1))?;
+        let mut pair = pair.try_iter()?;
+        let too_short = |got| PyValueError::new_err(format!("not enough values to unpack (expected 2, got {got})"));
+        let host = pair.next().ok_or_else(|| too_short(0))??;
+        let port = pair.next().ok_or_else(|| too_short(1))??;
+        if let Some(info) = numeric_info(address, &host, &port, family, kind, proto)? {
+            return Ok(Answer::Here(PyList::new(py, [info])?.into_any().unbind()));
+        }
+        let keywords = PyDict::new(py);
+        keywords.set_item(intern!(py, "family"), family)?;
+        keywords.set_item(intern!(py, "type"), kind)?;
+        keywords.set_item(intern!(py, "proto"), proto)?;
+        keywords.set_item(intern!(py, "flags"), flags)?;
+        let the_loop = core.loop_object(py)?;
+        let future = the_loop.call_method(intern!(py, "getaddrinfo"), (host, port), Some(&keywords))?;
+        PyResult::Ok(Answer::Later(future.unbind()))
+    })?;
+    let infos = asked.get(core).await?;
+    Python::attach(|py| {
+        if infos.bind(py).is_truthy()? {
+            Ok(infos)
+        } else {
+            Err(PyOSError::new_err("getaddrinfo() returned empty list"))
+        }
+    })
+}
+
+/// What `getaddrinfo` would say about an address whose host and port are numbers already; `None` if it must be asked.
+fn numeric_info<'py>(
+    address: &Bound<'py, PyAny>,
+    host: &Bound<'py, PyAny>,
+    port: &Bound<'py, PyAny>,
+    family: i32,
+    kind: i32,
+    proto: i32,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let py = address.py();
+    if ![0, libc::IPPROTO_TCP, libc::IPPROTO_UDP].contains(&proto) {
+        return Ok(None);
+    }
+    let proto = match kind {
+        libc::SOCK_STREAM => libc::IPPROTO_TCP,
+        libc::SOCK_DGRAM => libc::IPPROTO_UDP,
+        _ => return Ok(None),
+    };
+    let (Some(number), Some(port)) = (numeric_host(host), numeric_port(port)) else { return Ok(None) };
+    let text = number.to_text(host)?;
+    match number {
+        // A zone must be looked up: it is a number in the address and a name in the text.
+        Host::V6 { zone: false } if [libc::AF_UNSPEC, libc::AF_INET6].contains(&family) => {
+            let rest = address.get_item(PySlice::new(py, 2, isize::MAX, 1))?;
+            let rest = rest.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+            let zero = PyInt::new(py, 0).into_any();
+            let item = |index: usize| rest.get(index).unwrap_or(&zero).clone();
+            if rest.len() > 2 {
+                let message = format!("AF_INET6 address must have at most 4 items, not {}", address.len()?);
+                return Err(PyTypeError::new_err(message));
+            }
+            let address = (text, port, item(0), item(1));
+            (libc::AF_INET6, kind, proto, "", address).into_pyobject(py).map(Some)
+        }
+        Host::V4 if [libc::AF_UNSPEC, libc::AF_INET].contains(&family) => {
+            (libc::AF_INET, kind, proto, "", (text, port)).into_pyobject(py).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A host that is an address.
+#[derive(Clone, Copy)]
+enum Host {
+    V4,
+    V6 { zone: bool },
+}
+
+impl Host {
+    /// The same as a string.
+    fn to_text<'py>(self, host: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        match host.cast::<PyBytes>() {
+            Ok(bytes) => Ok(PyString::from_bytes(host.py(), bytes.as_bytes())?.into_any()),
+            Err(_) => Ok(host.clone()),
+        }
+    }
+}
+
+/// What kind of address a string or bytes object is, if it is one.
+fn numeric_host(host: &Bound<'_, PyAny>) -> Option<Host> {
+    let text = match host.cast::<PyBytes>() {
+        Ok(bytes) => std::str::from_utf8(bytes.as_bytes()).ok()?,
+        Err(_) => host.cast::<PyString>().ok()?.to_str().ok()?,
+    };
+    if text.parse::<Ipv4Addr>().is_ok() {
+        return Some(Host::V4);
+    }
+    let (address, zone) = match text.split_once('%') {
+        Some((address, _)) => (address, true),
+        None => (text, false),
+    };
+    address.parse::<Ipv6Addr>().is_ok().then_some(Host::V6 { zone })
+}
+
+/// The number of a port; `None` if it is the name of a service.
+fn numeric_port<'py>(port: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = port.py();
+    if port.is_exact_instance_of::<PyInt>() {
+        return Some(port.clone());
+    }
+    let is_empty =
+        || matches!(port.len(), Ok(0)) && (port.is_instance_of::<PyString>() || port.is_instance_of::<PyBytes>());
+    if port.is_none() || is_empty() {
+        return Some(PyInt::new(py, 0).into_any());
+    }
+    py.get_type::<PyInt>().call1((port,)).ok()
+}
+
+/// Whether the C library can tell the address without asking anybody.
+fn is_answered_at_once(host: &Bound<'_, PyAny>, port: &Bound<'_, PyAny>) -> bool {
+    (host.is_none() || numeric_host(host).is_some()) && numeric_port(port).is_some()
+}

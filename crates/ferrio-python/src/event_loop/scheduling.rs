@@ -1,0 +1,344 @@
+//! `call_soon` and its family, `time`, `create_task`, `create_future`: the methods that run millions of times.
+//!
+//! Raw method descriptors (see `ffi::method`), because PyO3's argument parsing alone costs a fifth of a `call_soon`.
+
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::Loop;
+use crate::core::{Core, Job, new_future};
+use crate::ffi::context::copy_current;
+use crate::ffi::method::{Arguments, guarded, install};
+use crate::handle;
+use crate::imports::imports;
+
+/// Installs the methods of this file into the finished class.
+pub fn install_methods(py: Python<'_>) -> PyResult<()> {
+    let class = py.get_type::<Loop>();
+    install(
+        &class,
+        c"call_soon",
+        c"call_soon($self, callback, *args, context=None)\n--\n\n\
+          Run callback(*args) in the next turn of the loop. From another thread it goes through the inbox.",
+        raw_call_soon,
+    )?;
+    install(
+        &class,
+        c"call_soon_threadsafe",
+        c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
+          Like call_soon(), from any thread; wakes the loop if it sleeps.",
+        raw_call_soon_threadsafe,
+    )?;
+    install(
+        &class,
+        c"call_later",
+        c"call_later($self, delay, callback, *args, context=None)\n--\n\n\
+          Run callback(*args) after delay seconds.",
+        raw_call_later,
+    )?;
+    install(
+        &class,
+        c"call_at",
+        c"call_at($self, when, callback, *args, context=None)\n--\n\n\
+          Run callback(*args) when time() reaches when (seconds).",
+        raw_call_at,
+    )?;
+    install(&class, c"time", c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().", raw_time)?;
+    install(
+        &class,
+        c"create_future",
+        c"create_future($self, /)\n--\n\nA new asyncio.Future of this loop.",
+        raw_create_future,
+    )?;
+    install(
+        &class,
+        c"create_task",
+        c"create_task($self, coro, **kwargs)\n--\n\n\
+          Schedule a coroutine as a task. Keywords go to the task factory, or to asyncio.Task.",
+        raw_create_task,
+    )
+}
+
+type Raw = *mut ffi::PyObject;
+
+/// Runs the body of a raw method of `Loop`.
+///
+/// # Safety
+/// The pointers must be those of a method call by the interpreter on an instance of `Loop`.
+#[inline]
+unsafe fn method(
+    this: Raw,
+    values: *const Raw,
+    count: ffi::Py_ssize_t,
+    names: Raw,
+    body: impl for<'py> FnOnce(&Bound<'py, Loop>, Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>,
+) -> Raw {
+    guarded(|py| {
+        // SAFETY: as the caller promises; the method descriptor has checked the class.
+        let (this, arguments) = unsafe {
+            let this = Bound::<PyAny>::from_borrowed_ptr(py, this).cast_into_unchecked::<Loop>();
+            (this, Arguments::new(py, values, count, names))
+        };
+        body(&this, arguments).map(Bound::into_ptr)
+    })
+}
+
+macro_rules! raw_method {
+    ($name:ident, |$this:ident, $arguments:ident| $body:block) => {
+        unsafe extern "C" fn $name(this: Raw, values: *const Raw, count: ffi::Py_ssize_t, names: Raw) -> Raw {
+            #[inline]
+            fn body<'py>(
+                $this: &Bound<'py, Loop>,
+                $arguments: Arguments<'_, 'py>,
+            ) -> PyResult<Bound<'py, PyAny>> $body
+            // SAFETY: called by the interpreter through the descriptor that `install_methods` made.
+            unsafe { method(this, values, count, names, body) }
+        }
+    };
+}
+
+raw_method!(raw_call_soon, |this, arguments| {
+    let handle = new_handle(this, &arguments, "call_soon")?;
+    this.get().core.soon(Job::Handle(handle.clone().unbind()));
+    Ok(handle)
+});
+
+raw_method!(raw_call_soon_threadsafe, |this, arguments| {
+    let handle = new_handle(this, &arguments, "call_soon_threadsafe")?;
+    this.get().core.soon(Job::Handle(handle.clone().unbind()));
+    Ok(handle)
+});
+
+raw_method!(raw_call_later, |this, arguments| {
+    let delay = seconds(this.py(), &arguments, "call_later", "delay")?;
+    let core = &this.get().core;
+    call_at(this, &arguments, "call_later", "delay", core.now() as f64 / 1e9 + delay)
+});
+
+raw_method!(raw_call_at, |this, arguments| {
+    let when = seconds(this.py(), &arguments, "call_at", "when")?;
+    call_at(this, &arguments, "call_at", "when", when)
+});
+
+raw_method!(raw_time, |this, arguments| {
+    no_arguments("time", &arguments)?;
+    Ok((this.get().core.now() as f64 / 1e9).into_pyobject(this.py())?.into_any())
+});
+
+raw_method!(raw_create_future, |this, arguments| {
+    no_arguments("create_future", &arguments)?;
+    new_future(this.py(), this.as_any())
+});
+
+raw_method!(raw_create_task, |this, arguments| {
+    let py = this.py();
+    let the_loop = this.get();
+    the_loop.core.check_closed()?;
+    let mut coro = arguments.positional().first().map(|coro| {
+        // SAFETY: a borrowed reference that outlives the call.
+        unsafe { Bound::<PyAny>::from_borrowed_ptr(py, *coro) }
+    });
+    if arguments.positional().len() > 1 {
+        return Err(PyTypeError::new_err("create_task() takes 1 positional argument: the coroutine"));
+    }
+    let keywords = PyDict::new(py);
+    for (name, value) in arguments.keywords() {
+        if coro.is_none() && name.eq(intern!(py, "coro"))? {
+            coro = Some(value);
+        } else {
+            keywords.set_item(name, value)?;
+        }
+    }
+    let Some(coro) = coro else {
+        return Err(PyTypeError::new_err("create_task() missing 1 required positional argument: 'coro'"));
+    };
+    match the_loop.task_factory(py) {
+        None => {
+            keywords.set_item(intern!(py, "loop"), this)?;
+            imports(py)?.task.bind(py).call((coro,), Some(&keywords))
+        }
+        Some(factory) => call_factory(this, factory.bind(py), coro, keywords),
+    }
+});
+
+/// Since 3.13.3 a factory gets every keyword; before, only `context` if one was given, and the loop sets the name.
+fn call_factory<'py>(
+    this: &Bound<'py, Loop>,
+    factory: &Bound<'py, PyAny>,
+    coro: Bound<'py, PyAny>,
+    keywords: Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
+    if py.version_info() >= (3, 13, 3) {
+        return factory.call((this, coro), Some(&keywords));
+    }
+    let name = keywords.get_item(intern!(py, "name"))?.filter(|name| !name.is_none());
+    for optional in ["name", "context"] {
+        let absent = keywords.get_item(optional)?.is_none_or(|value| value.is_none() || optional == "name");
+        if absent && keywords.contains(optional)? {
+            keywords.del_item(optional)?;
+        }
+    }
+    let task = factory.call((this, coro), Some(&keywords))?;
+    if let Some(name) = name
+        && let Ok(set_name) = task.getattr(intern!(py, "set_name"))
+    {
+        set_name.call1((name,))?;
+    }
+    Ok(task)
+}
+
+fn no_arguments(name: &str, arguments: &Arguments<'_, '_>) -> PyResult<()> {
+    if arguments.positional().is_empty() && !arguments.has_keywords() {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!("{name}() takes no arguments")))
+}
+
+/// A handle from the arguments `(callback, *args, context=None)`.
+#[inline]
+fn new_handle<'py>(
+    this: &Bound<'py, Loop>,
+    arguments: &Arguments<'_, 'py>,
+    name: &'static str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let core = &this.get().core;
+    core.check_closed()?;
+    let (callback, values, context) = parse(this.py(), arguments, name, None)?;
+    if core.debug() {
+        check_debug(this, core, callback, name)?;
+    }
+    // SAFETY: callback and values are borrowed references that outlive the call.
+    let handle = unsafe { handle::new(this.as_any(), callback, values, context)? };
+    if core.debug() {
+        remember_origin(&handle)?;
+    }
+    Ok(handle)
+}
+
+fn call_at<'py>(
+    this: &Bound<'py, Loop>,
+    arguments: &Arguments<'_, 'py>,
+    name: &'static str,
+    first: &'static str,
+    when: f64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let core = &this.get().core;
+    core.check_closed()?;
+    let (callback, values, context) = parse(this.py(), arguments, name, Some(first))?;
+    if core.debug() {
+        check_debug(this, core, callback, name)?;
+    }
+    // SAFETY: callback and values are borrowed references that outlive the call.
+    let handle = unsafe { handle::new_timer(this.as_any(), when, callback, values, context)? };
+    if core.debug() {
+        remember_origin(&handle)?;
+    }
+    if core.is_mine() {
+        handle::schedule(core, &handle, nanoseconds(when))?;
+    } else {
+        core.call_soon(&handle, |handle| {
+            let the_loop = handle.getattr(intern!(handle.py(), "_loop"))?;
+            let when = handle.getattr(intern!(handle.py(), "_when"))?.extract()?;
+            handle::schedule(&the_loop.cast::<Loop>()?.get().core, handle, nanoseconds(when))
+        });
+    }
+    Ok(handle)
+}
+
+/// The first nanosecond of the clock at which `loop.time() >= when`: a timer never fires early.
+pub fn nanoseconds(when: f64) -> u64 {
+    let rounded = (when * 1e9).ceil();
+    if rounded >= u64::MAX as f64 {
+        return u64::MAX;
+    }
+    let mut nanoseconds = rounded.max(0.0) as u64;
+    // Rounding in the multiplication can leave it one step short; the clock divides, so compare that way.
+    while (nanoseconds as f64 / 1e9) < when {
+        nanoseconds += 1 + nanoseconds / (1 << 53);
+    }
+    nanoseconds
+}
+
+/// The first argument, which may be given by its name `what`, as a number of seconds.
+fn seconds(py: Python<'_>, arguments: &Arguments<'_, '_>, name: &str, what: &str) -> PyResult<f64> {
+    let value: Bound<'_, PyAny> = match arguments.positional().first() {
+        // SAFETY: a borrowed reference that outlives the call.
+        Some(value) => unsafe { Bound::from_borrowed_ptr(py, *value) },
+        None => match arguments.keywords().find(|(keyword, _)| keyword.eq(what).unwrap_or(false)) {
+            Some((_, value)) => value,
+            None => {
+                return Err(PyTypeError::new_err(format!("{name}() missing 1 required positional argument: '{what}'")));
+            }
+        },
+    };
+    if value.is_none() {
+        return Err(PyTypeError::new_err(format!("{what} must not be None")));
+    }
+    let seconds: f64 = value.extract()?;
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err(format!("{what} must be a number of seconds, not nan")));
+    }
+    Ok(seconds)
+}
+
+type Parsed<'a, 'py> = (Raw, &'a [Raw], Bound<'py, PyAny>);
+
+/// Callback, its arguments and its context, from `(first, callback, *args, context=None)`; `first` is for the caller.
+#[inline]
+fn parse<'a, 'py>(
+    py: Python<'py>,
+    arguments: &Arguments<'a, 'py>,
+    name: &str,
+    first: Option<&str>,
+) -> PyResult<Parsed<'a, 'py>> {
+    let skipped = usize::from(first.is_some());
+    let mut callback = arguments.positional().get(skipped).copied();
+    let mut context = None;
+    if arguments.has_keywords() {
+        for (keyword, value) in arguments.keywords() {
+            if keyword.eq(intern!(py, "context"))? {
+                context = Some(value).filter(|value| !value.is_none());
+            } else if callback.is_none() && keyword.eq(intern!(py, "callback"))? {
+                callback = Some(value.as_ptr());
+            } else if arguments.positional().is_empty() && first.is_some_and(|first| keyword.eq(first).unwrap_or(false))
+            {
+                // The caller has it.
+            } else {
+                return Err(PyTypeError::new_err(format!("{name}() got an unexpected keyword argument '{keyword}'")));
+            }
+        }
+    }
+    let Some(callback) = callback else {
+        return Err(PyTypeError::new_err(format!("{name}() missing 1 required positional argument: 'callback'")));
+    };
+    let context = match context {
+        Some(context) => context,
+        None => copy_current(py)?,
+    };
+    Ok((callback, arguments.positional().get(skipped + 1..).unwrap_or_default(), context))
+}
+
+/// Debug mode: the right thread, and something that can be called.
+#[cold]
+fn check_debug(this: &Bound<'_, Loop>, core: &Core, callback: Raw, name: &'static str) -> PyResult<()> {
+    if name != "call_soon_threadsafe" && !core.is_mine() {
+        return Err(PyRuntimeError::new_err(
+            "Non-thread-safe operation invoked on an event loop other than the current one",
+        ));
+    }
+    let py = this.py();
+    // SAFETY: a borrowed reference that outlives the call.
+    let callback: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, callback) };
+    imports(py)?.helpers.bind(py).call_method1("check_callback", (callback, name)).map(drop)
+}
+
+#[cold]
+fn remember_origin(handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handle.py();
+    handle::set_traceback(handle, imports(py)?.helpers.bind(py).call_method0("extract_stack")?);
+    Ok(())
+}

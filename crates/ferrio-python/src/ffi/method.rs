@@ -1,0 +1,94 @@
+//! Raw method descriptors on a finished class: a call from Python reaches Rust with its arguments as they lie on the
+//! stack, without PyO3's argument parsing (7 ns against 17 for `call_soon(callback)`).
+
+use std::ffi::CStr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+use crate::core::panic_message;
+
+/// The arguments of one call: positional ones first, then one value per keyword name.
+pub struct Arguments<'a, 'py> {
+    values: &'a [*mut ffi::PyObject],
+    positional: usize,
+    keywords: Option<Bound<'py, PyTuple>>,
+    py: Python<'py>,
+}
+
+impl<'a, 'py> Arguments<'a, 'py> {
+    /// # Safety
+    /// The four must come from one METH_FASTCALL | METH_KEYWORDS call that is still running.
+    pub unsafe fn new(
+        py: Python<'py>,
+        values: *const *mut ffi::PyObject,
+        positional: ffi::Py_ssize_t,
+        names: *mut ffi::PyObject,
+    ) -> Self {
+        // SAFETY: names is null or a tuple of strings, by the calling convention.
+        let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, names).map(|names| names.cast_into_unchecked()) };
+        let positional = positional as usize;
+        let count = positional + keywords.as_ref().map_or(0, |names: &Bound<'_, PyTuple>| names.len());
+        // SAFETY: by the calling convention `values` points to that many borrowed references; it may be null for none.
+        let values = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(values, count) } };
+        Arguments { values, positional, keywords, py }
+    }
+
+    /// The positional arguments, as borrowed references.
+    pub fn positional(&self) -> &'a [*mut ffi::PyObject] {
+        &self.values[..self.positional]
+    }
+
+    /// Name and value of each keyword argument.
+    pub fn keywords(&self) -> impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let values = &self.values[self.positional..];
+        let names = self.keywords.iter().flat_map(|names| names.iter());
+        // SAFETY: the values are borrowed references that outlive the call.
+        names.zip(values).map(|(name, value)| (name, unsafe { Bound::from_borrowed_ptr(self.py, *value) }))
+    }
+
+    /// Whether there are keyword arguments.
+    #[inline]
+    pub fn has_keywords(&self) -> bool {
+        self.keywords.is_some()
+    }
+}
+
+/// Runs the body of a raw method: errors become Python's, a panic a RuntimeError.
+#[inline]
+pub fn guarded(body: impl for<'py> FnOnce(Python<'py>) -> PyResult<*mut ffi::PyObject>) -> *mut ffi::PyObject {
+    // SAFETY: called by the interpreter, which is attached.
+    let py = unsafe { Python::assume_attached() };
+    let outcome = catch_unwind(AssertUnwindSafe(|| body(py)));
+    let result = outcome.unwrap_or_else(|panic| {
+        Err(PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic))))
+    });
+    result.unwrap_or_else(|error| {
+        error.restore(py);
+        std::ptr::null_mut()
+    })
+}
+
+/// Puts a METH_FASTCALL | METH_KEYWORDS method into a class.
+pub fn install(
+    class: &Bound<'_, PyType>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunctionFastWithKeywords,
+) -> PyResult<()> {
+    let py = class.py();
+    // The interpreter keeps a pointer to the definition for as long as the class lives, that is for ever.
+    let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: doc.as_ptr(),
+    }));
+    // SAFETY: the class is a finished type and the definition lives for ever.
+    let descriptor =
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))? };
+    class.setattr(name.to_string_lossy().as_ref(), descriptor)
+}

@@ -1,0 +1,11 @@
+//! Where CPython's C API is used raw: the few calls and types for which PyO3's own cost is measurable.
+//!
+//! Measured per `call_soon` on 3.14: PyO3 method, PyO3 handle 76 ns; raw method, raw handle 50 ns; a bare C loop 48 ns.
+
+pub mod buffer;
+pub mod bytes;
+pub mod context;
+pub mod error;
+pub mod method;
+#[cfg(unix)]
+pub mod wakeup;

@@ -1,0 +1,95 @@
+//! CPython's own objects that the loop hands out or calls, looked up once.
+//!
+//! Private names of asyncio that we rely on are all here, so that a new CPython breaks one file.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
+
+/// References that live as long as the process.
+pub struct Imports {
+    /// `_asyncio.Future`.
+    pub future: Py<PyAny>,
+    /// `_asyncio.Task`.
+    pub task: Py<PyAny>,
+    /// `asyncio.events`: its `_set_running_loop` is looked up for each run, because tests and tools replace it.
+    pub events: Py<PyModule>,
+    pub ensure_future: Py<PyAny>,
+    pub is_future: Py<PyAny>,
+    pub sendfile_not_available: Py<PyAny>,
+    /// `asyncio.base_events._run_until_complete_cb`: anyio recognises a root task by it.
+    pub run_until_complete_cb: Py<PyAny>,
+    pub get_asyncgen_hooks: Py<PyAny>,
+    pub set_asyncgen_hooks: Py<PyAny>,
+    pub set_coroutine_origin_tracking_depth: Py<PyAny>,
+    pub get_coroutine_origin_tracking_depth: Py<PyAny>,
+    pub main_thread: Py<PyAny>,
+    /// What handles give as their `__class__`.
+    pub handle: Py<PyAny>,
+    pub timer_handle: Py<PyAny>,
+    /// `socket.socket`.
+    pub socket: Py<PyAny>,
+    /// `_socket.socket`, whose methods are the system calls.
+    pub native_socket: Py<PyAny>,
+    /// `asyncio.trsock.TransportSocket`.
+    pub transport_socket: Py<PyAny>,
+    pub buffered_protocol: Py<PyAny>,
+    /// The module `ssl`, unless this Python was built without it.
+    pub ssl: Option<Py<PyModule>>,
+    /// What a stream transport gives as its `__class__`.
+    pub stream_transport: Py<PyAny>,
+    /// What a pipe's transports give.
+    pub read_pipe_transport: Py<PyAny>,
+    pub write_pipe_transport: Py<PyAny>,
+    /// What a child's transport gives.
+    pub subprocess_transport: Py<PyAny>,
+    /// What a datagram transport gives as its `__class__`.
+    pub datagram_transport: Py<PyAny>,
+    /// `ferrio._helpers`: what native code says in Python because it is said rarely.
+    pub helpers: Py<PyModule>,
+    /// `("loop",)`: the keyword names of a call that makes a future.
+    pub kw_loop: Py<PyTuple>,
+}
+
+static IMPORTS: PyOnceLock<Imports> = PyOnceLock::new();
+
+/// The table, filled on first use.
+pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
+    IMPORTS.get_or_try_init(py, || {
+        // asyncio before _asyncio: on 3.11 the other order leaves `current_task()` None.
+        let asyncio = py.import("asyncio")?;
+        let base_events = py.import("asyncio.base_events")?;
+        let native = py.import("_asyncio")?;
+        let sys = py.import("sys")?;
+        let transports = py.import("ferrio.transports")?;
+        let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
+        Ok(Imports {
+            future: get(&native, "Future")?,
+            task: get(&native, "Task")?,
+            events: py.import("asyncio.events")?.unbind(),
+            ensure_future: get(&asyncio, "ensure_future")?,
+            is_future: get(&asyncio, "isfuture")?,
+            sendfile_not_available: get(&asyncio, "SendfileNotAvailableError")?,
+            run_until_complete_cb: get(&base_events, "_run_until_complete_cb")?,
+            get_asyncgen_hooks: get(&sys, "get_asyncgen_hooks")?,
+            set_asyncgen_hooks: get(&sys, "set_asyncgen_hooks")?,
+            set_coroutine_origin_tracking_depth: get(&sys, "set_coroutine_origin_tracking_depth")?,
+            get_coroutine_origin_tracking_depth: get(&sys, "get_coroutine_origin_tracking_depth")?,
+            main_thread: get(&py.import("threading")?, "main_thread")?,
+            handle: get(&py.import("ferrio.handles")?, "Handle")?,
+            timer_handle: get(&py.import("ferrio.handles")?, "TimerHandle")?,
+            socket: get(&py.import("socket")?, "socket")?,
+            native_socket: get(&py.import("_socket")?, "socket")?,
+            transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,
+            ssl: py.import("ssl").ok().map(Bound::unbind),
+            buffered_protocol: get(&asyncio, "BufferedProtocol")?,
+            stream_transport: get(&transports, "StreamTransport")?,
+            datagram_transport: get(&transports, "DatagramTransport")?,
+            read_pipe_transport: get(&transports, "ReadPipeTransport")?,
+            write_pipe_transport: get(&transports, "WritePipeTransport")?,
+            subprocess_transport: get(&transports, "SubprocessTransport")?,
+            helpers: py.import("ferrio._helpers")?.unbind(),
+            kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
+        })
+    })
+}

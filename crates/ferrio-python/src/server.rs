@@ -1,0 +1,256 @@
+//! `ServerCore`: accepting connections and counting them. What a server does once (binding, closing, waiting) is in
+//! `python/ferrio/servers.py`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::Arc;
+
+use ferrio::Direction;
+use ferrio::event_loop::Due;
+use ferrio::poll::RawFd;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::core::{Confined, Core, Job};
+use crate::errors::from_io;
+use crate::event_loop::Loop;
+use crate::ffi::context::{copy, copy_current, run_in};
+use crate::transports::address::RawAddress;
+use crate::transports::stream::{NewStream, StreamSocket, StreamTransport};
+
+/// Out of descriptors: how long accepting pauses, in nanoseconds (asyncio's `constants.ACCEPT_RETRY_DELAY`).
+const RETRY_DELAY: u64 = 1_000_000_000;
+
+/// The native half of `ferrio.Server`.
+#[pyclass(frozen, subclass, weakref, module = "ferrio._ferrio")]
+pub struct ServerCore {
+    core: Arc<Core>,
+    the_loop: Py<PyAny>,
+    protocol_factory: Py<PyAny>,
+    /// None, or what makes the protocol of the encrypted side: `tls(protocol) -> protocol`.
+    tls: Option<Py<PyAny>>,
+    /// At most this many connections are accepted per turn.
+    backlog: usize,
+    /// Each connection gets a copy of the context in which the server was made.
+    context: Py<PyAny>,
+    state: Confined<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Living connections, borrowed: each takes itself out when it ends.
+    connections: RefCell<HashMap<usize, *mut pyo3::ffi::PyObject>>,
+    active: Cell<usize>,
+}
+
+// SAFETY: the pointers are used by the loop's thread only (`Confined`), with the interpreter attached.
+unsafe impl Send for State {}
+
+#[pymethods]
+impl ServerCore {
+    #[new]
+    #[pyo3(signature = (the_loop, protocol_factory, backlog, tls, *_args, **_kwargs))]
+    fn new(
+        the_loop: &Bound<'_, Loop>,
+        protocol_factory: Py<PyAny>,
+        backlog: usize,
+        tls: Option<Py<PyAny>>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, pyo3::types::PyDict>>,
+    ) -> PyResult<Self> {
+        Ok(ServerCore {
+            core: the_loop.get().core.clone(),
+            the_loop: the_loop.clone().into_any().unbind(),
+            protocol_factory,
+            tls,
+            backlog,
+            context: copy_current(the_loop.py())?.unbind(),
+            state: Confined::new(State::default()),
+        })
+    }
+
+    /// Accept connections on a listening, non-blocking socket.
+    fn _start_accepting(this: &Bound<'_, Self>, socket: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = this.py();
+        let fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+        let listener = Listener { server: this.clone().unbind(), socket: socket.unbind(), fd };
+        Listener::watch(&Bound::new(py, listener)?)
+    }
+
+    fn _stop_accepting(&self, fd: RawFd) -> PyResult<()> {
+        self.core.release_descriptor(fd);
+        Ok(())
+    }
+
+    fn _attach(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let state = self.state.get(&self.core)?;
+        state.connections.borrow_mut().insert(transport.as_ptr() as usize, transport.as_ptr());
+        state.active.set(state.active.get() + 1);
+        Ok(())
+    }
+
+    fn _detach(this: &Bound<'_, Self>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let state = this.get().state.get(&this.get().core)?;
+        state.connections.borrow_mut().remove(&(transport.as_ptr() as usize));
+        state.active.set(state.active.get().saturating_sub(1));
+        if state.active.get() == 0 {
+            this.call_method0(intern!(this.py(), "_all_connections_ended"))?;
+        }
+        Ok(())
+    }
+
+    /// How many connections live.
+    #[getter]
+    fn _active_count(&self) -> PyResult<usize> {
+        Ok(self.state.get(&self.core)?.active.get())
+    }
+
+    /// The living connections' transports.
+    fn _connections<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let connections = self.state.get(&self.core)?.connections.borrow();
+        // SAFETY: a transport takes itself out of the table before it dies (`_detach`, `forget`).
+        Ok(connections.values().map(|transport| unsafe { Bound::from_borrowed_ptr(py, *transport) }).collect())
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.the_loop)?;
+        visit.call(&self.protocol_factory)?;
+        visit.call(&self.context)?;
+        self.tls.as_ref().map_or(Ok(()), |tls| visit.call(tls))
+    }
+}
+
+impl ServerCore {
+    /// A transport dies without having ended: it must not be found any more.
+    pub fn forget(&self, transport: *mut pyo3::ffi::PyObject) {
+        if let Ok(state) = self.state.get(&self.core)
+            && state.connections.borrow_mut().remove(&(transport as usize)).is_some()
+        {
+            state.active.set(state.active.get().saturating_sub(1));
+        }
+    }
+
+    fn accepted(this: &Bound<'_, Self>, fd: OwnedFd, peer: RawAddress) -> PyResult<()> {
+        let py = this.py();
+        let server = this.get();
+        let context = copy(server.context.bind(py))?;
+        let protocol = run_in(py, &context, || {
+            let protocol = server.protocol_factory.bind(py).call0()?;
+            match &server.tls {
+                None => Ok(protocol),
+                Some(tls) => tls.bind(py).call1((protocol,)),
+            }
+        })?;
+        let new = NewStream {
+            socket: StreamSocket::Accepted(fd, peer),
+            protocol,
+            server: Some(this.clone().into_any()),
+            waiter: None,
+            extra: None,
+            context: Some(context),
+        };
+        StreamTransport::start(server.the_loop.bind(py), &server.core, new).map(drop)
+    }
+}
+
+/// One listening socket of a server.
+#[pyclass(frozen)]
+struct Listener {
+    server: Py<ServerCore>,
+    socket: Py<PyAny>,
+    fd: RawFd,
+}
+
+#[pymethods]
+impl Listener {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.server)?;
+        visit.call(&self.socket)
+    }
+}
+
+impl Listener {
+    fn watch(this: &Bound<'_, Self>) -> PyResult<()> {
+        let core = &this.get().server.get().core;
+        let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
+        drop(core.engine()?.watch(this.get().fd, Direction::Read, job).map_err(from_io)?);
+        Ok(())
+    }
+
+    fn on_readable(object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let this = object.cast::<Self>()?;
+        let listener = this.get();
+        let server = listener.server.bind(object.py());
+        let core = &server.get().core;
+        for _ in 0..=server.get().backlog {
+            if !core.engine()?.is_watched(listener.fd, Direction::Read) {
+                return Ok(());
+            }
+            match accept(listener.fd) {
+                Ok((fd, peer)) => {
+                    if let Err(error) = ServerCore::accepted(server, fd, peer) {
+                        let message = "Error on transport creation for incoming connection";
+                        core.report(object.py(), error, message, |_| Ok(()))?;
+                    }
+                }
+                Err(error) if is_temporary(&error) => return Ok(()),
+                Err(error) if is_shortage(&error) => return Self::pause(this, error),
+                Err(error) => return Err(from_io(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// No descriptors or memory: the connection stays in the kernel's queue, and we look again in a second.
+    fn pause(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
+        let core = &this.get().server.get().core;
+        let engine = core.engine()?;
+        drop(engine.unwatch(this.get().fd, Direction::Read));
+        let resume = Job::Call(this.clone().into_any().unbind(), |object| {
+            let this = object.cast::<Self>()?;
+            let closed = this.get().socket.bind(object.py()).call_method0("fileno")?.extract::<i64>()? < 0;
+            if closed { Ok(()) } else { Self::watch(this) }
+        });
+        engine.timer(core.now() + RETRY_DELAY, Due::Job(resume));
+        core.report(this.py(), from_io(error), "socket.accept() out of system resource", |context| {
+            let socket = crate::imports::imports(this.py())?.transport_socket.bind(this.py());
+            context.set_item("socket", socket.call1((&this.get().socket,))?)
+        })
+    }
+}
+
+fn accept(fd: RawFd) -> io::Result<(OwnedFd, RawAddress)> {
+    let mut peer = RawAddress::empty();
+    let (address, length) = peer.as_mut();
+    #[cfg(target_os = "linux")]
+    // SAFETY: the pointers are to `peer`, with its true size.
+    let accepted = unsafe { libc::accept4(fd, address, length, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) };
+    #[cfg(not(target_os = "linux"))]
+    // SAFETY: as above; the flags that accept() cannot set are set on the new descriptor.
+    let accepted = unsafe {
+        let accepted = libc::accept(fd, address, length);
+        if accepted >= 0 {
+            libc::fcntl(accepted, libc::F_SETFL, libc::fcntl(accepted, libc::F_GETFL) | libc::O_NONBLOCK);
+            libc::fcntl(accepted, libc::F_SETFD, libc::FD_CLOEXEC);
+        }
+        accepted
+    };
+    if accepted < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, peer))
+}
+
+/// Nothing to accept now, or a peer that gave up while it waited.
+fn is_temporary(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted)
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

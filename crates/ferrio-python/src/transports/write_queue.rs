@@ -1,0 +1,122 @@
+//! Bytes that wait to be written, in order, without being copied.
+//!
+//! `bytes` objects are immutable, so the queue holds them as they are; anything that the caller may still change
+//! (bytearray, memoryview) is copied when it is queued.
+
+use std::collections::VecDeque;
+use std::io;
+
+use ferrio::poll::RawFd;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// Chunks handed to one vectored write. More would be copied to the kernel's stack in vain: a socket buffer is full
+/// long before.
+const CHUNKS_PER_WRITE: usize = 64;
+
+/// What waits to be written.
+#[derive(Default)]
+pub struct WriteQueue {
+    chunks: VecDeque<Py<PyBytes>>,
+    /// How much of the first chunk has left already.
+    sent: usize,
+    size: usize,
+}
+
+impl WriteQueue {
+    pub fn push(&mut self, data: Bound<'_, PyBytes>) {
+        self.size += data.as_bytes().len();
+        self.chunks.push_back(data.unbind());
+    }
+
+    /// Bytes that wait.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.size == 0
+    }
+
+    /// Hands everything out, to be dropped after the borrow of the queue has ended.
+    #[must_use = "drop it only after the borrow of the queue has ended"]
+    pub fn take(&mut self) -> WriteQueue {
+        std::mem::take(self)
+    }
+
+    /// One vectored write of as much as the kernel takes. The written chunks are moved to `written`, to be dropped
+    /// after the borrow of the queue has ended.
+    pub fn write_to(&mut self, py: Python<'_>, fd: RawFd, written: &mut Vec<Py<PyBytes>>) -> io::Result<()> {
+        let count = if self.chunks.len() == 1 {
+            let first = &self.chunks[0].as_bytes(py)[self.sent..];
+            send(fd, first)?
+        } else {
+            let mut slices = [io::IoSlice::new(&[]); CHUNKS_PER_WRITE];
+            let mut used = 0;
+            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
+                let skip = if used == 0 { self.sent } else { 0 };
+                *slice = io::IoSlice::new(&chunk.as_bytes(py)[skip..]);
+                used += 1;
+            }
+            send_vectored(fd, &slices[..used])?
+        };
+        self.advance(py, count, written);
+        Ok(())
+    }
+
+    fn advance(&mut self, py: Python<'_>, mut count: usize, written: &mut Vec<Py<PyBytes>>) {
+        self.size -= count;
+        while let Some(first) = self.chunks.front() {
+            let left = first.as_bytes(py).len() - self.sent;
+            if count < left {
+                self.sent += count;
+                return;
+            }
+            count -= left;
+            self.sent = 0;
+            written.extend(self.chunks.pop_front());
+        }
+    }
+}
+
+/// `send(2)`; a peer that is gone is an error, not a SIGPIPE.
+pub fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: the pointer and length are those of a living slice.
+        unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL) }
+    })
+}
+
+fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: an all-zero msghdr is valid; IoSlice has the layout of iovec; the slices outlive the call.
+        unsafe {
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = slices.as_ptr().cast_mut().cast();
+            message.msg_iovlen = slices.len() as _;
+            libc::sendmsg(fd, &message, libc::MSG_NOSIGNAL)
+        }
+    })
+}
+
+/// `recv(2)` into `buffer`.
+pub fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    retry(|| {
+        // SAFETY: the pointer and length are those of a living slice.
+        unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) }
+    })
+}
+
+fn retry(mut call: impl FnMut() -> libc::ssize_t) -> io::Result<usize> {
+    loop {
+        match usize::try_from(call()) {
+            Ok(count) => return Ok(count),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! What an engine asks of the language it serves.
+
+use std::any::Any;
+use std::io;
+
+use crate::cause::Cause;
+use crate::event_loop::Engine;
+
+/// The half of a loop that knows the language: Python's callbacks, or nothing at all for a Rust program.
+///
+/// The engine calls these on the loop's thread. `Cx` is whatever proof the language needs for being called (Python's
+/// interpreter lock), carried through the engine without the engine knowing it.
+pub trait Host: Sized + 'static {
+    /// Proof that the language may be entered.
+    type Cx<'a>: Copy;
+    /// A ready callback of the language. `Send`, because other threads may leave one in the inbox.
+    type Job: Send + 'static;
+    /// What makes a run end at once, the rest of the ready queue untouched (`KeyboardInterrupt`).
+    type Abort;
+
+    /// Runs one ready entry.
+    fn run(engine: &Engine<Self>, cx: Self::Cx<'_>, job: Self::Job, cause: Cause) -> Result<(), Self::Abort>;
+
+    /// The job of a watcher that stays, for one more piece of news.
+    fn again(cx: Self::Cx<'_>, job: &Self::Job) -> Self::Job;
+
+    /// A turn ends: what its steps have put off (writes, gathered to leave together) happens now.
+    fn settle(engine: &Engine<Self>, cx: Self::Cx<'_>);
+
+    /// Runs `wait`, which may sleep, while other threads may enter the language.
+    fn park<R: Send>(cx: Self::Cx<'_>, wait: impl FnOnce() -> R + Send) -> R;
+
+    /// The wait failed; `error` is of kind `Interrupted` if a signal came.
+    fn wait_failed(engine: &Engine<Self>, cx: Self::Cx<'_>, error: io::Error) -> Result<(), Self::Abort>;
+
+    /// A step panicked; the loop goes on.
+    fn panicked(engine: &Engine<Self>, cx: Self::Cx<'_>, panic: Box<dyn Any + Send>);
+}

@@ -1,0 +1,288 @@
+"""``EventLoop``: the class that users see. The native half is ``ferrio._ferrio.Loop``.
+
+Here is what runs once per program or once per error: closing, exception handlers, the default executor, async
+generators' hooks. What runs per callback, per packet or per await is native.
+"""
+
+import asyncio
+import concurrent.futures
+import socket
+import sys
+import threading
+import traceback
+import warnings
+import weakref
+from asyncio import base_events, coroutines
+
+from . import sendfile, servers, tls
+from ._ferrio import Loop
+from ._helpers import check_callback
+
+
+class EventLoop(Loop, asyncio.AbstractEventLoop):
+    """asyncio's event loop, in Rust.
+
+    A loop belongs to the thread that runs it. From other threads call ``call_soon_threadsafe()``; ``call_soon()``
+    works too, through the same inbox.
+    """
+
+    def __init__(self):
+        super().__init__()
+        #: Debug mode logs callbacks that take this long or longer, in seconds.
+        self.slow_callback_duration = 0.1
+        self._exception_handler = None
+        self._default_executor = None
+        self._executor_shutdown_called = False
+        self._asyncgens = weakref.WeakSet()
+        self._asyncgens_shutdown_called = False
+        # Debug mode: the handle being run, whose origin the default exception handler shows.
+        self._current_handle = None
+        self.set_debug(_debug_by_default())
+
+    def __repr__(self):
+        return (
+            f"<{type(self).__name__} running={self.is_running()} closed={self.is_closed()} debug={self.get_debug()}>"
+        )
+
+    def __del__(self, _warn=warnings.warn):
+        if not self.is_closed():
+            _warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
+            if not self.is_running():
+                self.close()
+
+    def close(self):
+        """Forget everything that waits and give all descriptors back. The loop must not be running."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        if self.get_debug():
+            base_events.logger.debug("Close %r", self)
+        self._close()
+        self._executor_shutdown_called = True
+        executor, self._default_executor = self._default_executor, None
+        if executor is not None:
+            executor.shutdown(wait=False)
+
+    # --- errors ------------------------------------------------------------------------------------------------------
+
+    def get_exception_handler(self):
+        """The handler set with set_exception_handler(), or None."""
+        return self._exception_handler
+
+    def set_exception_handler(self, handler):
+        """Have ``handler(loop, context)`` called for errors that nobody else can receive; None for the default."""
+        if handler is not None and not callable(handler):
+            raise TypeError(f"A callable object or None is expected, got {handler!r}")
+        self._exception_handler = handler
+
+    def default_exception_handler(self, context):
+        """Log the error to the ``asyncio`` logger, with everything the context says."""
+        exception = context.get("exception")
+        if "source_traceback" not in context and self._current_handle is not None:
+            origin = self._current_handle._source_traceback
+            if origin:
+                context["handle_traceback"] = origin
+        lines = [context.get("message") or "Unhandled exception in event loop"]
+        for key in sorted(context.keys() - {"message", "exception"}):
+            lines.append(f"{key}: {_describe(key, context[key])}")
+        base_events.logger.error(
+            "\n".join(lines),
+            exc_info=False if exception is None else (type(exception), exception, exception.__traceback__),
+        )
+
+    def call_exception_handler(self, context):
+        """Call the exception handler with a dict: message, exception, and what else is known (handle, task, …)."""
+        if self._exception_handler is None:
+            self._call_default_handler(context, "Exception in default exception handler")
+            return
+        try:
+            run_context = _context_of(context)
+            if run_context is None:
+                self._exception_handler(self, context)
+            else:
+                run_context.run(self._exception_handler, self, context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._call_default_handler(
+                {"message": "Unhandled error in exception handler", "exception": error, "context": context},
+                "Exception in default exception handler while handling an unexpected error in custom exception handler",
+            )
+
+    def _call_default_handler(self, context, on_failure):
+        # A subclass may have a default handler of its own, and that may fail.
+        try:
+            self.default_exception_handler(context)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            base_events.logger.error(on_failure, exc_info=True)
+
+    # --- executors ---------------------------------------------------------------------------------------------------
+
+    def run_in_executor(self, executor, func, *args):
+        """Call ``func(*args)`` in a thread of ``executor`` (None: the default one). Returns a future."""
+        self._check_closed()
+        if self.get_debug():
+            check_callback(func, "run_in_executor")
+        if executor is None:
+            executor = self._default_executor
+            self._check_default_executor()
+            if executor is None:
+                executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
+                self._default_executor = executor
+        return asyncio.wrap_future(executor.submit(func, *args), loop=self)
+
+    def set_default_executor(self, executor):
+        """Use this ThreadPoolExecutor for ``run_in_executor(None, …)``."""
+        if not isinstance(executor, concurrent.futures.ThreadPoolExecutor):
+            raise TypeError(f"executor must be ThreadPoolExecutor instance, got {executor!r}")
+        self._default_executor = executor
+
+    def _check_default_executor(self):
+        if self._executor_shutdown_called:
+            raise RuntimeError("Executor shutdown has been called")
+
+    async def shutdown_default_executor(self, timeout=None):
+        """Wait until the default executor's threads have ended, at most ``timeout`` seconds (None: no limit)."""
+        self._executor_shutdown_called = True
+        executor = self._default_executor
+        if executor is None:
+            return
+        future = self.create_future()
+        thread = threading.Thread(target=self._join_executor, args=(executor, future))
+        thread.start()
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        except TimeoutError:
+            warnings.warn(
+                f"The executor did not finishing joining its threads within {timeout} seconds.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            executor.shutdown(wait=False)
+        else:
+            thread.join()
+
+    def _join_executor(self, executor, future):
+        try:
+            executor.shutdown(wait=True)
+            outcome = future.set_result, None
+        except Exception as error:
+            outcome = future.set_exception, error
+        if not self.is_closed():
+            self.call_soon_threadsafe(_settle, future, *outcome)
+
+    # --- servers -----------------------------------------------------------------------------------------------------
+
+    async def create_server(
+        self, protocol_factory, host=None, port=None, *, family=socket.AF_UNSPEC, flags=socket.AI_PASSIVE, sock=None,
+        backlog=100, ssl=None, reuse_address=None, reuse_port=None, keep_alive=None, ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None, start_serving=True,
+    ):
+        """Listen on host (a name, several, or None for all) and port, or on ``sock``. Returns a ``Server``."""
+        return await servers.create_server(
+            self, protocol_factory, host, port, family=family, flags=flags, sock=sock, backlog=backlog, ssl=ssl,
+            reuse_address=reuse_address, reuse_port=reuse_port, keep_alive=keep_alive,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+            start_serving=start_serving,
+        )
+
+    async def create_unix_server(
+        self, protocol_factory, path=None, *, sock=None, backlog=100, ssl=None, ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None, start_serving=True, cleanup_socket=sys.version_info >= (3, 13),
+    ):
+        """Listen on a Unix socket's path, or on ``sock``. Returns a ``Server``."""
+        return await servers.create_unix_server(
+            self, protocol_factory, path, sock=sock, backlog=backlog, ssl=ssl,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+            start_serving=start_serving, cleanup_socket=cleanup_socket,
+        )
+
+    async def start_tls(
+        self, transport, protocol, sslcontext, *, server_side=False, server_hostname=None,
+        ssl_handshake_timeout=None, ssl_shutdown_timeout=None,
+    ):
+        """Encrypt an open connection. Returns the transport to use from here on."""
+        return await tls.start_tls(
+            self, transport, protocol, sslcontext, server_side=server_side, server_hostname=server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send ``count`` bytes (None: all) of a file opened in binary mode, from ``offset``. Returns how many."""
+        return await sendfile.sendfile(self, transport, file, offset, count, fallback)
+
+    async def _sendfile_native(self, transport, file, offset, count):
+        return await sendfile.by_kernel(self, transport, file, offset, count)
+
+    # --- async generators --------------------------------------------------------------------------------------------
+
+    def _asyncgen_firstiter_hook(self, generator):
+        if self._asyncgens_shutdown_called:
+            warnings.warn(
+                f"asynchronous generator {generator!r} was scheduled after loop.shutdown_asyncgens() call",
+                ResourceWarning,
+                source=self,
+                stacklevel=1,
+            )
+        self._asyncgens.add(generator)
+
+    def _asyncgen_finalizer_hook(self, generator):
+        self._asyncgens.discard(generator)
+        if not self.is_closed():
+            self.call_soon_threadsafe(self.create_task, generator.aclose())
+
+    async def shutdown_asyncgens(self):
+        """Close all living async generators."""
+        self._asyncgens_shutdown_called = True
+        generators = list(self._asyncgens)
+        self._asyncgens.clear()
+        results = await asyncio.gather(*[generator.aclose() for generator in generators], return_exceptions=True)
+        for generator, result in zip(generators, results):
+            if isinstance(result, Exception):
+                self.call_exception_handler(
+                    {
+                        "message": f"an error occurred during closing of asynchronous generator {generator!r}",
+                        "exception": result,
+                        "asyncgen": generator,
+                    }
+                )
+
+
+def new_event_loop():
+    """A new loop: what every ``loop_factory`` parameter wants."""
+    return EventLoop()
+
+
+def _settle(future, setter, value):
+    if not future.done():
+        setter(value)
+
+
+def _describe(key, value):
+    if key in {"source_traceback", "handle_traceback"}:
+        what = "Object" if key == "source_traceback" else "Handle"
+        stack = "".join(traceback.format_list(value)).rstrip()
+        return f"{what} created at (most recent call last):\n{stack}"
+    return repr(value)
+
+
+def _context_of(context):
+    """The contextvars.Context in which to run the exception handler: that of what failed (since 3.12)."""
+    if sys.version_info < (3, 12):
+        return None
+    for key in ("task", "future", "handle"):
+        failed = context.get(key)
+        if failed is not None:
+            # A plain future has none.
+            return failed.get_context() if hasattr(failed, "get_context") else None
+    return None
+
+
+def _debug_by_default():
+    return coroutines._is_debug_mode()

@@ -256,7 +256,7 @@ def test_call_soon_threadsafe_is_what_other_threads_get_futures_through(loop, ru
 
 
 def test_getaddrinfo_is_a_coroutine_method_with_keyword_only_options(loop, run):
-    assert inspect.iscoroutine(coroutine := loop.getaddrinfo(LOCALHOST, 80, family=0, type=0, proto=0, flags=0))
+    assert asyncio.iscoroutine(coroutine := loop.getaddrinfo(LOCALHOST, 80, family=0, type=0, proto=0, flags=0))
     assert run(coroutine) == socket.getaddrinfo(LOCALHOST, 80)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from .support import LOCALHOST, BufferedRecorder, Recorder, in_thread, read_all, transport_over
 
 bounded = settings(
-    deadline=None, derandomize=True, database=None, max_examples=100, phases=[Phase.generate, Phase.shrink],
+    deadline=None, derandomize=True, database=None, max_examples=200, phases=[Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
 bounded_io = settings(bounded, max_examples=25)
 

@@ -3,7 +3,10 @@
 import asyncio
 import inspect
 import logging
+import os
 import socket
+import stat
+import subprocess
 import sys
 from asyncio import format_helpers
 
@@ -85,3 +88,36 @@ def timed_getaddrinfo(loop):
         return answer
 
     return getaddrinfo
+
+
+def log_subprocess(command, shell, streams):
+    """Debug mode: a child is about to be started. Not its arguments, which may be secret, but where its streams lead."""
+    lines = [f"run shell command {command!r}" if shell else f"execute program {command[0]!r}"]
+    lines += [f"{name}={_stream(streams[name])}" for name in ("stdin", "stdout", "stderr") if streams[name] is not None]
+    logger.debug(" ".join(lines))
+
+
+def _stream(where):
+    names = {subprocess.PIPE: "<pipe>", subprocess.STDOUT: "<stdout>", subprocess.DEVNULL: "<devnull>"}
+    return names.get(where, repr(where)) if isinstance(where, int) else repr(where)
+
+
+def remove_stale_socket(path):
+    """Remove the socket file that a former process has left at ``path``, if there is one."""
+    if path[0] in (0, "\x00"):
+        return
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, error)
+
+
+def log_datagram_endpoint(local_addr, remote_addr, transport, protocol):
+    if local_addr:
+        text = "Datagram endpoint local_addr=%r remote_addr=%r created: (%r, %r)"
+        logger.info(text, local_addr, remote_addr, transport, protocol)
+    else:
+        logger.debug("Datagram endpoint remote_addr=%r created: (%r, %r)", remote_addr, transport, protocol)

@@ -6,17 +6,17 @@ generators' hooks. What runs per callback, per packet or per await is native.
 
 import asyncio
 import concurrent.futures
-import os
 import socket
 import sys
 import threading
 import traceback
 import warnings
 import weakref
+from asyncio import base_events, coroutines
 
-from . import servers, tls
+from . import sendfile, servers, tls
 from ._ferrio import Loop
-from ._helpers import check_callback, logger
+from ._helpers import check_callback
 
 
 class EventLoop(Loop, asyncio.AbstractEventLoop):
@@ -57,7 +57,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         if self.is_closed():
             return
         if self.get_debug():
-            logger.debug("Close %r", self)
+            base_events.logger.debug("Close %r", self)
         self._close()
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
@@ -86,7 +86,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         lines = [context.get("message") or "Unhandled exception in event loop"]
         for key in sorted(context.keys() - {"message", "exception"}):
             lines.append(f"{key}: {_describe(key, context[key])}")
-        logger.error(
+        base_events.logger.error(
             "\n".join(lines),
             exc_info=False if exception is None else (type(exception), exception, exception.__traceback__),
         )
@@ -117,7 +117,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            logger.error(on_failure, exc_info=True)
+            base_events.logger.error(on_failure, exc_info=True)
 
     # --- executors ---------------------------------------------------------------------------------------------------
 
@@ -211,6 +211,15 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
 
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send ``count`` bytes (None: all) of a file opened in binary mode, from ``offset``. Returns how many."""
+        return await sendfile.sendfile(self, transport, file, offset, count, fallback)
+
+    async def _sendfile_native(self, transport, file, offset, count):
+        return await sendfile.by_kernel(self, transport, file, offset, count)
+
     # --- async generators --------------------------------------------------------------------------------------------
 
     def _asyncgen_firstiter_hook(self, generator):
@@ -219,6 +228,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
                 f"asynchronous generator {generator!r} was scheduled after loop.shutdown_asyncgens() call",
                 ResourceWarning,
                 source=self,
+                stacklevel=1,
             )
         self._asyncgens.add(generator)
 
@@ -275,4 +285,4 @@ def _context_of(context):
 
 
 def _debug_by_default():
-    return sys.flags.dev_mode or (not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG")))
+    return coroutines._is_debug_mode()

@@ -11,3 +11,27 @@ class StreamTransport(asyncio.Transport):
     """A connected stream socket (TCP or Unix)."""
 
     __slots__ = ()
+
+
+class SubprocessTransport(asyncio.SubprocessTransport):
+    """A child process."""
+
+    __slots__ = ()
+
+
+class ReadPipeTransport(asyncio.ReadTransport):
+    """The end of a pipe that is read."""
+
+    __slots__ = ()
+
+
+class WritePipeTransport(asyncio.WriteTransport):
+    """The end of a pipe that is written."""
+
+    __slots__ = ()
+
+
+class DatagramTransport(asyncio.Transport, asyncio.DatagramTransport):
+    """A datagram socket (UDP or Unix). It can pause reading, hence both bases, as in asyncio."""
+
+    __slots__ = ()

@@ -9,7 +9,8 @@
 //!
 //! Cancelling: the Task asks the awaitable, which wakes it with a cancelled future; the Task then throws
 //! CancelledError in, and the Rust future is dropped. An `async fn` therefore sees cancellation as the drop of what it
-//! owns, and since the leaves wait for readiness only, no byte is lost by it.
+//! owns, and since the leaves wait for readiness only, no byte is lost by it. What must be awaited before the
+//! cancellation goes on (a child that was just started must be gone) is given to [`awaitable_with_cleanup`].
 
 use std::cell::Cell;
 use std::future::Future;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 
 use ferrio::cause::Cause;
-use ferrio::{Direction, poll::RawFd};
+use ferrio::{Direction, WaitId, poll::RawFd};
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::ffi;
 use pyo3::intern;
@@ -27,11 +28,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::core::{Confined, Core, Job, done_future, new_future, panic_message};
+use crate::core::{Confined, Core, Job, done_future, ends_the_run, new_future, panic_message};
+use crate::errors::from_io;
 use crate::ffi::context::run_in;
 use crate::imports::imports;
 
 type Operation = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>> + Send>>;
+type Cleanup = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A Rust future that Python awaits: a coroutine in all but name.
 #[pyclass(frozen, weakref, module = "ferrio")]
@@ -45,6 +48,8 @@ pub struct Awaitable {
 struct State {
     /// Gone while it is polled and once it is over.
     operation: Cell<Option<Operation>>,
+    /// Awaited once the operation was dropped by an exception thrown in, before that exception goes on.
+    cleanup: Cell<Option<Cleanup>>,
     started: Cell<bool>,
     /// `_asyncio_future_blocking`: true between the yield and the Task's answer. Otherwise it reads as None, so that
     /// `asyncio.isfuture()` says no and `gather` and `create_task` take this for the coroutine that it is.
@@ -58,16 +63,48 @@ struct State {
 }
 
 /// Makes an awaitable of `operation`; `name` is what a repr and a warning call it (`Loop.sock_recv`).
-pub fn awaitable<'py, F>(the_loop: &Bound<'py, PyAny>, core: &Arc<Core>, name: &'static str, operation: F) -> PyResult<Bound<'py, PyAny>>
+pub fn awaitable<'py, F>(
+    the_loop: &Bound<'py, PyAny>,
+    core: &Arc<Core>,
+    name: &'static str,
+    operation: F,
+) -> PyResult<Bound<'py, PyAny>>
 where
     F: Future<Output = PyResult<Py<PyAny>>> + Send + 'static,
 {
+    make(the_loop, core, name, Box::pin(operation), None)
+}
+
+/// As [`awaitable`]; if the operation is cancelled once it has begun, `cleanup` is awaited before the cancellation goes
+/// on. Cancelling again ends the cleanup too.
+pub fn awaitable_with_cleanup<'py, F, C>(
+    the_loop: &Bound<'py, PyAny>,
+    core: &Arc<Core>,
+    name: &'static str,
+    operation: F,
+    cleanup: C,
+) -> PyResult<Bound<'py, PyAny>>
+where
+    F: Future<Output = PyResult<Py<PyAny>>> + Send + 'static,
+    C: Future<Output = ()> + Send + 'static,
+{
+    make(the_loop, core, name, Box::pin(operation), Some(Box::pin(cleanup)))
+}
+
+fn make<'py>(
+    the_loop: &Bound<'py, PyAny>,
+    core: &Arc<Core>,
+    name: &'static str,
+    operation: Operation,
+    cleanup: Option<Cleanup>,
+) -> PyResult<Bound<'py, PyAny>> {
     let awaitable = Awaitable {
         core: core.clone(),
         the_loop: the_loop.clone().unbind(),
         name,
         state: Confined::new(State {
-            operation: Cell::new(Some(Box::pin(operation))),
+            operation: Cell::new(Some(operation)),
+            cleanup: Cell::new(cleanup),
             started: Cell::new(false),
             blocking: Cell::new(false),
             waiter: Cell::new(None),
@@ -93,7 +130,8 @@ impl Awaitable {
             return Err(PyRuntimeError::new_err(format!("coroutine '{}' is being awaited already", awaitable.name)));
         }
         let Some(mut operation) = state.operation.take() else {
-            let reason = if state.started.get() { "cannot reuse already awaited coroutine" } else { "coroutine closed" };
+            let reason =
+                if state.started.get() { "cannot reuse already awaited coroutine" } else { "coroutine closed" };
             return Err(PyRuntimeError::new_err(format!("{reason} '{}'", awaitable.name)));
         };
         state.started.set(true);
@@ -133,9 +171,9 @@ impl Awaitable {
 
     fn close_operation(&self) -> PyResult<()> {
         let state = self.state.get(&self.core)?;
-        let (operation, waiter) = (state.operation.take(), state.waiter.take());
+        let (operation, cleanup, waiter) = (state.operation.take(), state.cleanup.take(), state.waiter.take());
         state.started.set(true);
-        drop((operation, waiter));
+        drop((operation, cleanup, waiter));
         Ok(())
     }
 }
@@ -165,12 +203,15 @@ impl Awaitable {
     /// Ends the operation with the given exception.
     #[pyo3(signature = (kind, value=None, traceback=None))]
     fn throw(
-        &self,
+        this: &Bound<'_, Self>,
         kind: Bound<'_, PyAny>,
         value: Option<Bound<'_, PyAny>>,
         traceback: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        self.close_operation()?;
+        let awaitable = this.get();
+        let state = awaitable.state.get(&awaitable.core)?;
+        let cleanup = state.cleanup.take().filter(|_| state.started.get());
+        awaitable.close_operation()?;
         let error = match value {
             Some(value) if !value.is_none() => PyErr::from_value(value),
             _ => PyErr::from_value(kind),
@@ -178,7 +219,12 @@ impl Awaitable {
         if let Some(traceback) = traceback.filter(|traceback| !traceback.is_none()) {
             error.set_traceback(traceback.py(), Some(traceback.cast_into()?));
         }
-        Err(error)
+        let Some(cleanup) = cleanup.filter(|_| !ends_the_run(this.py(), &error)) else { return Err(error) };
+        state.operation.set(Some(Box::pin(async move {
+            cleanup.await;
+            Err(error)
+        })));
+        Self::send(this, this.py().None())
     }
 
     /// Ends the operation.
@@ -265,7 +311,7 @@ impl Awaitable {
 
     fn __clear__(&self) {
         let state = self.state.unguarded();
-        drop((state.waiter.take(), state.operation.take()));
+        drop((state.waiter.take(), state.operation.take(), state.cleanup.take()));
     }
 }
 
@@ -428,10 +474,10 @@ pub fn install_slots(py: Python<'_>) -> PyResult<()> {
 
 // --- leaves --------------------------------------------------------------------------------------------------------
 
-/// Resolves when `fd` has news in that direction. One operation at a time waits for one direction of a descriptor: who
-/// waited before is woken, to look for itself.
+/// Resolves when `fd` has news in that direction. Several operations may wait for the same: all are woken, to look for
+/// themselves.
 pub fn ready(core: &Arc<Core>, fd: RawFd, direction: Direction) -> Readiness {
-    Readiness { core: core.clone(), fd, direction, waits: false }
+    Readiness { core: core.clone(), fd, direction, wait: None }
 }
 
 /// The future of [`ready`].
@@ -439,36 +485,36 @@ pub struct Readiness {
     core: Arc<Core>,
     fd: RawFd,
     direction: Direction,
-    waits: bool,
+    wait: Option<WaitId>,
+}
+
+impl Readiness {
+    /// Ends the wait, and no other of the same descriptor: its number may be somebody else's by now.
+    fn leave(&mut self) -> bool {
+        let Some(wait) = self.wait.take() else { return false };
+        if let Ok(engine) = self.core.engine() {
+            engine.leave_wait(self.fd, self.direction, wait);
+        }
+        true
+    }
 }
 
 impl Future for Readiness {
     type Output = PyResult<()>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PyResult<()>> {
-        if std::mem::replace(&mut self.waits, false) {
+        if self.leave() {
             return Poll::Ready(Ok(()));
         }
-        let armed = self.core.engine().and_then(|engine| {
-            engine.wake_on(self.fd, self.direction, cx.waker().clone()).map_err(PyErr::from)
-        });
-        match armed {
-            Ok(()) => {
-                self.waits = true;
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        let joined = self.core.engine()?.join_wait(self.fd, self.direction, cx.waker().clone());
+        self.wait = Some(joined.map_err(from_io)?);
+        Poll::Pending
     }
 }
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        if self.waits
-            && let Ok(engine) = self.core.engine()
-        {
-            drop(engine.unwatch(self.fd, self.direction));
-        }
+        self.leave();
     }
 }
 

@@ -23,6 +23,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::awaitable::OwnedWaker;
+use crate::errors::from_io;
+#[cfg(unix)]
+use crate::event_loop::signals;
 use crate::handle;
 use crate::imports::imports;
 
@@ -37,6 +40,9 @@ pub enum Job {
     Call(Py<PyAny>, Call),
     /// A Rust future's waker fired.
     Wake(Arc<OwnedWaker>),
+    /// CPython has noted a signal: its handlers run now.
+    #[cfg(unix)]
+    Signals,
 }
 
 impl Job {
@@ -46,14 +52,18 @@ impl Job {
             Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
             Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
             Job::Wake(waker) => Job::Wake(waker.clone()),
+            #[cfg(unix)]
+            Job::Signals => Job::Signals,
         }
     }
 
-    /// The Python object that the job keeps alive.
-    pub fn object(&self) -> &Py<PyAny> {
+    /// The Python object that the job keeps alive, if it does.
+    pub fn object(&self) -> Option<&Py<PyAny>> {
         match self {
-            Job::Handle(object) | Job::Call(object, _) => object,
-            Job::Wake(waker) => waker.awaitable(),
+            Job::Handle(object) | Job::Call(object, _) => Some(object),
+            Job::Wake(waker) => Some(waker.awaitable()),
+            #[cfg(unix)]
+            Job::Signals => None,
         }
     }
 }
@@ -210,6 +220,15 @@ impl Core {
         }
     }
 
+    /// As [`soon`](Self::soon), with a cause that the caller knows better.
+    pub fn soon_because(&self, job: Job, cause: Cause) {
+        if self.is_mine() {
+            self.engine.soon_because(job, cause);
+        } else {
+            self.remote.soon(job, cause);
+        }
+    }
+
     /// Makes a native step of `object` ready.
     pub fn call_soon<T>(&self, object: &Bound<'_, T>, call: Call) {
         self.soon(Job::Call(object.as_any().clone().unbind(), call));
@@ -276,7 +295,7 @@ impl Core {
         message: &str,
         fill: impl FnOnce(&Bound<'_, PyDict>) -> PyResult<()>,
     ) -> PyResult<()> {
-        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+        if ends_the_run(py, &error) {
             return Err(error);
         }
         let context = PyDict::new(py);
@@ -302,7 +321,7 @@ impl Core {
 
     /// For the garbage collector, which has stopped everybody else.
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        self.engine.for_each_job(|job| visit.call(job.object()))?;
+        self.engine.for_each_job(|job| job.object().map_or(Ok(()), |object| visit.call(object)))?;
         if let Ok(done) = self.engine.host.done.try_borrow()
             && let Some(done) = &*done
         {
@@ -317,6 +336,11 @@ impl Core {
         let done = self.engine.host.done.borrow_mut().take();
         drop(done);
     }
+}
+
+/// Whether an error is no failure but a wish to end: it goes through everything.
+pub fn ends_the_run(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
 }
 
 fn wrong_thread() -> PyErr {
@@ -398,7 +422,7 @@ impl Host for PyHost {
     }
 
     fn wait_failed(_engine: &Engine<Self>, py: Python<'_>, error: io::Error) -> PyResult<()> {
-        if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(error.into()) }
+        if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(from_io(error)) }
     }
 
     fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {
@@ -420,6 +444,9 @@ fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
         Job::Wake(waker) => {
             waker.resume(py).or_else(|error| report_from(engine, py, error, waker.awaitable().bind(py)))
         }
+        // What a handler raises ends the run, whatever it is: nobody else could receive it.
+        #[cfg(unix)]
+        Job::Signals => engine.host.loop_object(py).map_or(Ok(()), |the_loop| signals::arrived(the_loop.cast()?)),
     }
 }
 
@@ -428,7 +455,7 @@ fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
 #[cold]
 fn run_in_debug(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
     let Some(the_loop) = engine.host.loop_object(py) else { return run(engine, py, job) };
-    let object = job.object().bind(py).clone();
+    let Some(object) = job.object().map(|object| object.bind(py).clone()) else { return run(engine, py, job) };
     let is_handle = matches!(job, Job::Handle(_));
     let current = intern!(py, "_current_handle");
     the_loop.setattr(current, if is_handle { Some(&object) } else { None })?;
@@ -450,7 +477,7 @@ fn run_in_debug(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<(
 }
 
 fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &Bound<'_, PyAny>) -> PyResult<()> {
-    if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+    if ends_the_run(py, &error) {
         return Err(error);
     }
     let Some(the_loop) = engine.host.loop_object(py) else {

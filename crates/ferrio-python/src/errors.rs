@@ -16,9 +16,9 @@ pub fn os_error(py: Python<'_>, error: &io::Error) -> PyErr {
     }
 }
 
-/// The last system call's error.
-pub fn last_os_error(py: Python<'_>) -> PyErr {
-    os_error(py, &io::Error::last_os_error())
+/// [`os_error`] for `map_err`. PyO3's own conversion loses the number.
+pub fn from_io(error: io::Error) -> PyErr {
+    Python::attach(|py| os_error(py, &error))
 }
 
 /// Whether the system call could not be done now, which is no error.
@@ -27,10 +27,15 @@ pub fn must_wait(error: &io::Error) -> bool {
 }
 
 /// What a Python socket's method returned, or `None` if it could not be done now.
-pub fn unless_it_must_wait<'py>(py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn unless_it_must_wait<'py>(
+    py: Python<'py>,
+    result: PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) => {
+        Err(error)
+            if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),

@@ -20,6 +20,7 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::core::{Core, Job};
 use crate::event_loop::Loop;
+use crate::ffi::error;
 use crate::ffi::method::guarded;
 use crate::imports::imports;
 
@@ -224,7 +225,7 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
             result
         };
         if result.is_null() {
-            return report(py, handle, PyErr::fetch(py));
+            return report(py, handle, error::take(py));
         }
         ffi::Py_DECREF(result);
         Ok(())
@@ -275,7 +276,7 @@ unsafe fn leave(context: *mut ffi::PyObject, failed: bool) {
     unsafe {
         if failed {
             let py = Python::assume_attached();
-            let error = PyErr::fetch(py);
+            let error = error::save(py);
             ffi::PyContext_Exit(context);
             error.restore(py);
         } else if ffi::PyContext_Exit(context) < 0 {
@@ -447,9 +448,9 @@ mod spare {
         // SAFETY: as above. Only plain handles are kept: a timer handle is larger.
         unsafe {
             let spares = &mut *SPARES.0.get();
-            let plain = TYPES.get(Python::assume_attached()).is_some_and(|types| {
-                ptr::eq(types.handle.as_ptr(), ffi::Py_TYPE(object).cast())
-            });
+            let plain = TYPES
+                .get(Python::assume_attached())
+                .is_some_and(|types| ptr::eq(types.handle.as_ptr(), ffi::Py_TYPE(object).cast()));
             let room = plain && spares.len() < SPARE_HANDLES;
             if room {
                 spares.push(object);
@@ -582,6 +583,9 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, which: *mut c_void) -
                 5 => new_reference((*handle).context),
                 6 if (*handle).flags & DESCRIBED == 0 => new_reference(ptr::null_mut()),
                 6 => new_reference((*handle).many),
+                // What `isinstance(handle, asyncio.Handle)` asks.
+                9 => imports(py)?.handle.clone_ref(py).into_ptr(),
+                10 => imports(py)?.timer_handle.clone_ref(py).into_ptr(),
                 7 => ffi::PyFloat_FromDouble((*object.cast::<TimerHandleObject>()).when),
                 _ => ffi::PyBool_FromLong(((*handle).flags & SCHEDULED).into()),
             })
@@ -618,6 +622,7 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
         ffi::PyMethodDef::zeroed(),
     ]));
     let getters = Box::leak(Box::new([
+        getter(c"__class__", 9),
         getter(c"_callback", 0),
         getter(c"_args", 1),
         getter(c"_cancelled", 2),
@@ -659,6 +664,7 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
         ffi::PyMethodDef::zeroed(),
     ]));
     let timer_getters = Box::leak(Box::new([
+        getter(c"__class__", 10),
         getter(c"_when", 7),
         getter(c"_scheduled", 8),
         ffi::PyGetSetDef::default(),
@@ -675,7 +681,10 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
             slot(ffi::Py_tp_richcompare, compare as *mut c_void),
             slot(ffi::Py_tp_methods, timer_methods.as_mut_ptr().cast()),
             slot(ffi::Py_tp_getset, timer_getters.as_mut_ptr().cast()),
-            slot(ffi::Py_tp_doc, c"A callback with a deadline, as loop.call_later() returns it.".as_ptr() as *mut c_void),
+            slot(
+                ffi::Py_tp_doc,
+                c"A callback with a deadline, as loop.call_later() returns it.".as_ptr() as *mut c_void,
+            ),
             slot(0, ptr::null_mut()),
         ],
     )?;
@@ -705,9 +714,7 @@ fn make_type(
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the spec is complete and ends with an empty slot; `base` is null or a type.
-    let made = unsafe {
-        Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&mut spec, base))?
-    };
+    let made = unsafe { Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&mut spec, base))? };
     Ok(made.cast_into::<PyType>()?.unbind())
 }
 

@@ -12,11 +12,11 @@ pub struct Imports {
     pub future: Py<PyAny>,
     /// `_asyncio.Task`.
     pub task: Py<PyAny>,
-    pub set_running_loop: Py<PyAny>,
-    pub get_running_loop: Py<PyAny>,
+    /// `asyncio.events`: its `_set_running_loop` is looked up for each run, because tests and tools replace it.
+    pub events: Py<PyModule>,
     pub ensure_future: Py<PyAny>,
     pub is_future: Py<PyAny>,
-    pub cancelled_error: Py<PyAny>,
+    pub sendfile_not_available: Py<PyAny>,
     /// `asyncio.base_events._run_until_complete_cb`: anyio recognises a root task by it.
     pub run_until_complete_cb: Py<PyAny>,
     pub get_asyncgen_hooks: Py<PyAny>,
@@ -24,6 +24,9 @@ pub struct Imports {
     pub set_coroutine_origin_tracking_depth: Py<PyAny>,
     pub get_coroutine_origin_tracking_depth: Py<PyAny>,
     pub main_thread: Py<PyAny>,
+    /// What handles give as their `__class__`.
+    pub handle: Py<PyAny>,
+    pub timer_handle: Py<PyAny>,
     /// `socket.socket`.
     pub socket: Py<PyAny>,
     /// `_socket.socket`, whose methods are the system calls.
@@ -35,6 +38,13 @@ pub struct Imports {
     pub ssl: Option<Py<PyModule>>,
     /// What a stream transport gives as its `__class__`.
     pub stream_transport: Py<PyAny>,
+    /// What a pipe's transports give.
+    pub read_pipe_transport: Py<PyAny>,
+    pub write_pipe_transport: Py<PyAny>,
+    /// What a child's transport gives.
+    pub subprocess_transport: Py<PyAny>,
+    /// What a datagram transport gives as its `__class__`.
+    pub datagram_transport: Py<PyAny>,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -51,27 +61,33 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let base_events = py.import("asyncio.base_events")?;
         let native = py.import("_asyncio")?;
         let sys = py.import("sys")?;
+        let transports = py.import("ferrio.transports")?;
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
         Ok(Imports {
             future: get(&native, "Future")?,
             task: get(&native, "Task")?,
-            set_running_loop: get(&native, "_set_running_loop")?,
-            get_running_loop: get(&native, "_get_running_loop")?,
+            events: py.import("asyncio.events")?.unbind(),
             ensure_future: get(&asyncio, "ensure_future")?,
             is_future: get(&asyncio, "isfuture")?,
-            cancelled_error: get(&asyncio, "CancelledError")?,
+            sendfile_not_available: get(&asyncio, "SendfileNotAvailableError")?,
             run_until_complete_cb: get(&base_events, "_run_until_complete_cb")?,
             get_asyncgen_hooks: get(&sys, "get_asyncgen_hooks")?,
             set_asyncgen_hooks: get(&sys, "set_asyncgen_hooks")?,
             set_coroutine_origin_tracking_depth: get(&sys, "set_coroutine_origin_tracking_depth")?,
             get_coroutine_origin_tracking_depth: get(&sys, "get_coroutine_origin_tracking_depth")?,
             main_thread: get(&py.import("threading")?, "main_thread")?,
+            handle: get(&py.import("ferrio.handles")?, "Handle")?,
+            timer_handle: get(&py.import("ferrio.handles")?, "TimerHandle")?,
             socket: get(&py.import("socket")?, "socket")?,
             native_socket: get(&py.import("_socket")?, "socket")?,
             transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
-            stream_transport: get(&py.import("ferrio.transports")?, "StreamTransport")?,
+            stream_transport: get(&transports, "StreamTransport")?,
+            datagram_transport: get(&transports, "DatagramTransport")?,
+            read_pipe_transport: get(&transports, "ReadPipeTransport")?,
+            write_pipe_transport: get(&transports, "WritePipeTransport")?,
+            subprocess_transport: get(&transports, "SubprocessTransport")?,
             helpers: py.import("ferrio._helpers")?.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

@@ -16,6 +16,7 @@ use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::{Confined, Core, Job};
+use crate::errors::from_io;
 use crate::event_loop::Loop;
 use crate::ffi::context::{copy, copy_current, run_in};
 use crate::transports::address::RawAddress;
@@ -176,7 +177,7 @@ impl Listener {
     fn watch(this: &Bound<'_, Self>) -> PyResult<()> {
         let core = &this.get().server.get().core;
         let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
-        drop(core.engine()?.watch(this.get().fd, Direction::Read, job)?);
+        drop(core.engine()?.watch(this.get().fd, Direction::Read, job).map_err(from_io)?);
         Ok(())
     }
 
@@ -198,7 +199,7 @@ impl Listener {
                 }
                 Err(error) if is_temporary(&error) => return Ok(()),
                 Err(error) if is_shortage(&error) => return Self::pause(this, error),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(from_io(error)),
             }
         }
         Ok(())
@@ -215,7 +216,7 @@ impl Listener {
             if closed { Ok(()) } else { Self::watch(this) }
         });
         engine.timer(core.now() + RETRY_DELAY, Due::Job(resume));
-        core.report(this.py(), error.into(), "socket.accept() out of system resource", |context| {
+        core.report(this.py(), from_io(error), "socket.accept() out of system resource", |context| {
             let socket = crate::imports::imports(this.py())?.transport_socket.bind(this.py());
             context.set_item("socket", socket.call1((&this.get().socket,))?)
         })

@@ -4,12 +4,24 @@
 //! program (exception handlers, the default executor, async generators' hooks) is in `python/ferrio/event_loop.py`,
 //! whose `EventLoop` is the class that users see.
 
+#[cfg(unix)]
 mod connections;
+#[cfg(unix)]
+mod datagrams;
 mod introspection;
+#[cfg(unix)]
+mod pipes;
+#[cfg(unix)]
+mod processes;
+#[cfg(unix)]
 mod resolver;
 mod scheduling;
 #[cfg(unix)]
-mod sockets;
+mod sendfile;
+#[cfg(unix)]
+pub mod signals;
+#[cfg(unix)]
+pub mod sockets;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +42,8 @@ pub use scheduling::install_methods;
 pub struct Loop {
     pub core: Arc<Core>,
     task_factory: Mutex<Option<Py<PyAny>>>,
+    #[cfg(unix)]
+    signals: signals::Signals,
 }
 
 #[pymethods]
@@ -37,7 +51,12 @@ impl Loop {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
         imports(py)?;
-        Ok(Loop { core: Core::new()?, task_factory: Mutex::default() })
+        Ok(Loop {
+            core: Core::new().map_err(crate::errors::from_io)?,
+            task_factory: Mutex::default(),
+            #[cfg(unix)]
+            signals: signals::Signals::new(py),
+        })
     }
 
     fn __init__(this: &Bound<'_, Self>) {
@@ -118,7 +137,10 @@ impl Loop {
             return Ok(());
         }
         core.set_closed();
-        core.close(this.py())
+        core.close(this.py())?;
+        #[cfg(unix)]
+        signals::close(this)?;
+        Ok(())
     }
 
     fn get_debug(&self) -> bool {
@@ -165,6 +187,8 @@ impl Loop {
         {
             visit.call(factory)?;
         }
+        #[cfg(unix)]
+        self.signals.traverse(&visit)?;
         self.core.traverse(&visit)
     }
 
@@ -191,7 +215,7 @@ fn check_may_run(this: &Bound<'_, Loop>) -> PyResult<()> {
     if core.is_running() {
         return Err(PyRuntimeError::new_err("This event loop is already running"));
     }
-    let running = imports(this.py())?.get_running_loop.bind(this.py()).call0()?;
+    let running = imports(this.py())?.events.bind(this.py()).call_method0(intern!(this.py(), "_get_running_loop"))?;
     if !running.is_none() {
         return Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"));
     }
@@ -232,14 +256,22 @@ impl<'a, 'py> Running<'a, 'py> {
         let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
         this.get().core.enter(ident as usize);
         let running = Running { this, imports, asyncgen_hooks, origin_depth };
-        imports.set_running_loop.bind(py).call1((this,))?;
+        #[cfg(unix)]
+        if let Err(error) = signals::enter(this, ident as usize) {
+            running.leave()?;
+            return Err(error);
+        }
+        imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
         Ok(running)
     }
 
     fn leave(self) -> PyResult<()> {
         let py = self.this.py();
+        // First what cannot fail: a loop must not go on counting as running.
         self.this.get().core.leave();
-        self.imports.set_running_loop.bind(py).call1((py.None(),))?;
+        #[cfg(unix)]
+        signals::leave(self.this)?;
+        self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;
         self.imports.set_asyncgen_hooks.bind(py).call1(hooks)?;

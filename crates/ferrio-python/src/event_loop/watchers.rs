@@ -9,6 +9,7 @@ use pyo3::types::PyTuple;
 
 use super::Loop;
 use crate::core::Job;
+use crate::errors::from_io;
 use crate::ffi::context::copy_current;
 use crate::handle;
 
@@ -63,7 +64,7 @@ fn add<'py>(
     // SAFETY: `callback` and `args` outlive the call and keep the pointers alive.
     let handle = unsafe { handle::new(this.as_any(), callback.as_ptr(), &arguments, context)? };
     handle::set_repeats(&handle);
-    let former = core.engine()?.watch(fd, direction, Job::Handle(handle.unbind()))?;
+    let former = core.engine()?.watch(fd, direction, Job::Handle(handle.unbind())).map_err(from_io)?;
     cancel(this.py(), former)
 }
 

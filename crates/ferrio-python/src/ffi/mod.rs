@@ -5,4 +5,7 @@
 pub mod buffer;
 pub mod bytes;
 pub mod context;
+pub mod error;
 pub mod method;
+#[cfg(unix)]
+pub mod wakeup;

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ferrio::poll::RawFd;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 /// An address as the kernel wrote it; made into a Python object only if somebody asks.
 #[derive(Clone)]
@@ -52,6 +52,61 @@ impl RawAddress {
         ((&raw mut self.storage).cast(), &raw mut self.length)
     }
 
+    /// Where a system call reads from.
+    pub fn as_ptr(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        ((&raw const self.storage).cast(), self.length)
+    }
+
+    /// Whether the kernel wrote none: a Unix datagram from a socket without a name.
+    pub fn is_absent(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The address of a socket of `family` that a Python tuple with a numeric host stands for; `None` if only `socket`
+    /// can make sense of it.
+    pub fn from_python(address: &Bound<'_, PyAny>, family: libc::c_int) -> Option<Self> {
+        let parts = address.cast_exact::<PyTuple>().ok()?;
+        let host = parts.get_item(0).ok()?;
+        let host = host.cast_exact::<PyString>().ok()?.to_str().ok()?;
+        let port = parts.get_item(1).ok()?.extract::<u16>().ok()?.to_be();
+        let number = |index: usize| match parts.get_item(index) {
+            Ok(number) => number.extract::<u32>().ok(),
+            Err(_) => Some(0),
+        };
+        let mut raw = Self::empty();
+        match family {
+            libc::AF_INET if parts.len() == 2 => {
+                let host: Ipv4Addr = host.parse().ok()?;
+                // SAFETY: the storage has room for any address and is plain data.
+                let inet: &mut libc::sockaddr_in = unsafe { &mut *(&raw mut raw.storage).cast() };
+                inet.sin_family = family as libc::sa_family_t;
+                inet.sin_port = port;
+                inet.sin_addr.s_addr = u32::from(host).to_be();
+                raw.length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+            }
+            libc::AF_INET6 if parts.len() <= 4 => {
+                let host: Ipv6Addr = host.parse().ok()?;
+                let flow = number(2).filter(|flow| *flow <= 0xf_ffff)?;
+                // SAFETY: as above.
+                let inet: &mut libc::sockaddr_in6 = unsafe { &mut *(&raw mut raw.storage).cast() };
+                inet.sin6_family = family as libc::sa_family_t;
+                inet.sin6_port = port;
+                inet.sin6_flowinfo = flow.to_be();
+                inet.sin6_addr.s6_addr = host.octets();
+                inet.sin6_scope_id = number(3)?;
+                raw.length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+            }
+            _ => return None,
+        }
+        Some(raw)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let length = (self.length as usize).min(size_of::<libc::sockaddr_storage>());
+        // SAFETY: plain data, zeroed at the start, of at least that size.
+        unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), length) }
+    }
+
     /// The address as `socket` gives it; None for a family that only `socket` knows.
     pub fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Ok(match self.storage.ss_family as libc::c_int {
@@ -64,7 +119,7 @@ impl RawAddress {
             libc::AF_INET6 => {
                 // SAFETY: the family says what the storage holds.
                 let inet: &libc::sockaddr_in6 = unsafe { &*(&raw const self.storage).cast() };
-                let host = Ipv6Addr::from(inet.sin6_addr.s6_addr).to_string();
+                let host = ipv6_text(Ipv6Addr::from(inet.sin6_addr.s6_addr));
                 let (port, flow) = (u16::from_be(inet.sin6_port), u32::from_be(inet.sin6_flowinfo));
                 Some((host, port, flow, inet.sin6_scope_id).into_pyobject(py)?.into_any())
             }
@@ -89,5 +144,21 @@ impl RawAddress {
             let text = pyo3::ffi::PyUnicode_DecodeFSDefaultAndSize(path.as_ptr().cast(), end as pyo3::ffi::Py_ssize_t);
             Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked::<PyString>().into_any())
         }
+    }
+}
+
+impl PartialEq for RawAddress {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+/// As inet_ntop writes it: unlike Rust it has an IPv4 tail on "IPv4-compatible" addresses (`::192.0.2.1`) too.
+fn ipv6_text(address: Ipv6Addr) -> String {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
+            format!("::{}", Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+        }
+        _ => address.to_string(),
     }
 }

@@ -10,23 +10,7 @@ import threading
 
 import pytest
 
-import ferrio
-
-
-@pytest.fixture(params=[asyncio.SelectorEventLoop, ferrio.EventLoop], ids=["asyncio", "ferrio"])
-def run(request):
-    """Runs a coroutine function that takes the loop, on a fresh loop of either kind."""
-    loops = []
-
-    def run(main, debug=False):
-        loop = request.param()
-        loops.append(loop)
-        loop.set_debug(debug)
-        return loop.run_until_complete(asyncio.wait_for(main(loop), 10))
-
-    yield run
-    for loop in loops:
-        loop.close()
+from .conftest import turns
 
 
 @pytest.fixture
@@ -60,11 +44,6 @@ def fill(sock):
             sent += sock.send(bytes(65536))
     except BlockingIOError:
         return sent
-
-
-async def turns(count=5):
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 # --- receiving -------------------------------------------------------------------------------------------------------
@@ -234,7 +213,7 @@ def test_sendall_takes_all_that_lends_its_bytes(run, pair, data):
     run(main)
 
 
-def test_sendall_counts_bytes_whatever_the_items_are(pair):
+def test_sendall_counts_bytes_whatever_the_items_are(run_on_ferrio, pair):
     # asyncio counts items, and so sends some of a large array twice: no oracle here.
     data = array.array("q", range(100_000))
 
@@ -246,9 +225,7 @@ def test_sendall_counts_bytes_whatever_the_items_are(pair):
         await sending
         assert received == data.tobytes()
 
-    loop = ferrio.EventLoop()
-    loop.run_until_complete(main(loop))
-    loop.close()
+    run_on_ferrio(main)
 
 
 def test_sendall_holds_the_buffer_while_it_waits(run, pair):
@@ -403,7 +380,7 @@ def test_a_unix_socket_without_listener_is_refused(run, tmp_path):
     run(main)
 
 
-def test_connecting_to_a_full_unix_listener_waits_until_there_is_room(tmp_path):
+def test_connecting_to_a_full_unix_listener_waits_until_there_is_room(run_on_ferrio, tmp_path):
     # asyncio reports success at once and leaves the socket unconnected: no oracle here.
     async def main(loop):
         path = str(tmp_path / "full")
@@ -423,9 +400,7 @@ def test_connecting_to_a_full_unix_listener_waits_until_there_is_room(tmp_path):
                 await connecting
                 assert second.getpeername() == path
 
-    loop = ferrio.EventLoop()
-    loop.run_until_complete(asyncio.wait_for(main(loop), 10))
-    loop.close()
+    run_on_ferrio(main)
 
 
 @pytest.mark.parametrize("address", [(), ("127.0.0.1",), 5, ("127.0.0.1", "no-such-service"), ("127.0.0.1", 70000)])
@@ -557,7 +532,7 @@ def test_a_tls_socket_is_refused(run, call):
     run(main)
 
 
-def test_a_blocking_socket_does_not_stop_the_loop():
+def test_a_blocking_socket_does_not_stop_the_loop(run_on_ferrio):
     # asyncio would block in recv() for ever, or until the timeout of the socket: no oracle here.
     async def main(loop):
         left, right = socket.socketpair()
@@ -567,9 +542,7 @@ def test_a_blocking_socket_does_not_stop_the_loop():
             right.send(b"x")
             assert await receiving == b"x"
 
-    loop = ferrio.EventLoop()
-    loop.run_until_complete(asyncio.wait_for(main(loop), 10))
-    loop.close()
+    run_on_ferrio(main)
 
 
 def test_receiving_and_sending_at_once_on_one_socket(run, pair):
@@ -606,5 +579,45 @@ def test_a_peer_in_another_thread(run, pair):
         pair[0].shutdown(socket.SHUT_WR)
         assert await loop.sock_recv(pair[0], 1) == b""
         thread.join()
+
+    run(main)
+
+
+def test_a_cancelled_wait_leaves_the_next_one_alone(run, pair):
+    async def main(loop):
+        first = asyncio.ensure_future(loop.sock_recv(pair[0], 10))
+        await turns()
+        first.cancel()
+        second = asyncio.ensure_future(loop.sock_recv(pair[0], 10))
+        await turns()
+        pair[1].send(b"x")
+        assert await second == b"x"
+        assert first.cancelled()
+
+    run(main)
+
+
+def test_several_may_wait_for_one_socket(run_on_ferrio, listener):
+    # asyncio forgets all but the last: no oracle here.
+    async def main(loop):
+        accepting = [asyncio.ensure_future(loop.sock_accept(listener)) for _ in range(3)]
+        await turns()
+        clients = [socket.create_connection(listener.getsockname()) for _ in range(3)]
+        for server, _ in await asyncio.gather(*accepting):
+            server.close()
+        for client in clients:
+            client.close()
+
+    run_on_ferrio(main)
+
+
+def test_a_transports_socket_is_refused(run, pair):
+    async def main(loop):
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=pair[0])
+        for call in ("sock_recv", "sock_recv_into", "sock_recvfrom"):
+            with pytest.raises(RuntimeError, match="File descriptor .* is used by transport"):
+                await CALLS[call](loop, pair[0])
+        transport.close()
+        await turns()
 
     run(main)

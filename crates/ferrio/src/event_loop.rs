@@ -334,7 +334,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Drops a registration kept for the next wait: `fd` is about to be closed or handed away.
+    /// Drops a registration kept for the next wait: `fd` is about to be closed or handed away. Futures that waited are
+    /// woken, to find that out.
     pub fn release(&self, fd: RawFd) {
         self.leave_parent_alone();
         let watchers = self.descriptors.with(|all| {
@@ -345,7 +346,7 @@ impl<H: Host> Engine<H> {
             slot.generation = slot.generation.wrapping_add(1);
             Some(std::mem::take(&mut slot.watchers))
         });
-        drop(watchers);
+        watchers.into_iter().flatten().flatten().for_each(wake_all);
     }
 
     /// Whether a job watches this direction of `fd`.

@@ -31,7 +31,9 @@ impl Drop for Dropped {
 }
 
 fn panic_text(panic: Box<dyn std::any::Any + Send>) -> String {
-    panic.downcast_ref::<&str>().map_or_else(|| panic.downcast_ref::<String>().unwrap().clone(), |text| (*text).to_owned())
+    panic
+        .downcast_ref::<&str>()
+        .map_or_else(|| panic.downcast_ref::<String>().unwrap().clone(), |text| (*text).to_owned())
 }
 
 // --- run -----------------------------------------------------------------------------------------------------------

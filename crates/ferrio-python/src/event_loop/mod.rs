@@ -17,9 +17,9 @@ mod processes;
 mod resolver;
 mod scheduling;
 #[cfg(unix)]
-pub mod signals;
-#[cfg(unix)]
 mod sendfile;
+#[cfg(unix)]
+pub mod signals;
 #[cfg(unix)]
 pub mod sockets;
 mod watchers;

@@ -20,6 +20,7 @@ use crate::awaitable::{awaitable, python, ready};
 use crate::core::Core;
 use crate::errors::unless_it_must_wait;
 use crate::imports::imports;
+use crate::transports::stream::StreamTransport;
 
 #[pymethods]
 impl Loop {
@@ -58,6 +59,25 @@ impl Loop {
     }
 }
 
+#[pymethods]
+impl Loop {
+    /// The kernel's part of `sendfile` on a stream transport, whose queue is empty.
+    fn _send_by_kernel<'py>(
+        this: &Bound<'py, Self>,
+        transport: Py<StreamTransport>,
+        file: Py<PyAny>,
+        offset: Option<Py<PyAny>>,
+        count: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let core = this.get().core.clone();
+        awaitable(this, &this.get().core, "EventLoop.sendfile", async move {
+            let part = Python::attach(|py| check_range(file.bind(py), offset, count))?;
+            let sent = send_by_kernel(&core, |_| transport.get().open_descriptor(), &file, part).await?;
+            Python::attach(|py| Ok(PyInt::new(py, sent).into_any().unbind()))
+        })
+    }
+}
+
 /// Which part of a file: `count` bytes from `offset`, or all to the end.
 #[derive(Clone, Copy)]
 pub struct Part {
@@ -74,13 +94,20 @@ fn check_part(
     count: Option<Py<PyAny>>,
 ) -> PyResult<Part> {
     let py = sock.py();
+    if sock.getattr(intern!(py, "type"))?.ne(libc::SOCK_STREAM)? {
+        return Err(PyValueError::new_err("only SOCK_STREAM type sockets are supported"));
+    }
+    check_range(file, offset, count)
+}
+
+/// # Errors
+/// ValueError for a text file or a number out of range; TypeError for what is no number.
+fn check_range(file: &Bound<'_, PyAny>, offset: Option<Py<PyAny>>, count: Option<Py<PyAny>>) -> PyResult<Part> {
+    let py = file.py();
     if let Ok(mode) = file.getattr(intern!(py, "mode"))
         && !mode.contains("b")?
     {
         return Err(PyValueError::new_err("file should be opened in binary mode"));
-    }
-    if sock.getattr(intern!(py, "type"))?.ne(libc::SOCK_STREAM)? {
-        return Err(PyValueError::new_err("only SOCK_STREAM type sockets are supported"));
     }
     let count = match count {
         Some(count) => Some(check_number(count.bind(py), 1, "count must be a positive integer")?),

@@ -30,8 +30,8 @@ use super::Loop;
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::context::copy_current;
-use crate::handle;
 use crate::ffi::wakeup::set_wakeup_fd;
+use crate::handle;
 use crate::imports::imports;
 use crate::transports::pipe::set_nonblocking;
 

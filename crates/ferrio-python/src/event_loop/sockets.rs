@@ -53,7 +53,7 @@ impl Loop {
     }
 
     /// Receive one datagram into a writable buffer, at most nbytes (0: as many as fit); returns (count, address).
-    #[pyo3(signature = (sock, buf, nbytes=None))]
+    #[pyo3(signature = (sock, buf, nbytes=None), text_signature = "($self, sock, buf, nbytes=0)")]
     fn sock_recvfrom_into<'py>(
         this: &Bound<'py, Self>,
         sock: Py<PyAny>,

@@ -38,7 +38,7 @@ const HIGH_WATER: usize = 64 * 1024;
 pub const WARN_AFTER_LOST_WRITES: u32 = 5;
 
 /// A connected stream socket.
-#[pyclass(frozen, weakref, module = "ferrio")]
+#[pyclass(frozen, weakref, dict, module = "ferrio")]
 pub struct StreamTransport {
     core: Arc<Core>,
     the_loop: Py<PyAny>,

@@ -94,7 +94,8 @@ async def _try(loop, info, local_infos, failures):
             sock.close()
         raise
     finally:
-        mine = None
+        # An exception holds this frame, and must not be held by it.
+        failures = mine = None
 
 
 def _bind(sock, family, local_infos, mine):

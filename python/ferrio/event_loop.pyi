@@ -82,8 +82,8 @@ class EventLoop(AbstractEventLoop):
         eager_start: bool | None = None,
         **kwargs: Any,
     ) -> Task[_T]: ...
-    def set_task_factory(self, factory: _TaskFactory | None) -> None: ...
-    def get_task_factory(self) -> _TaskFactory | None: ...
+    def set_task_factory(self, factory: _TaskFactory | None) -> None: ...  # type: ignore[override]
+    def get_task_factory(self) -> _TaskFactory | None: ...  # type: ignore[override]
 
     # Threads
     def run_in_executor(self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts) -> Future[_T]: ...
@@ -255,7 +255,7 @@ class EventLoop(AbstractEventLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
-        cleanup_socket: bool = True,
+        cleanup_socket: bool = ...,
     ) -> Server: ...
 
     # Datagrams and pipes

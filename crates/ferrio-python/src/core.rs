@@ -531,12 +531,17 @@ pub fn done_future<'py>(py: Python<'py>, core: &Core) -> PyResult<Bound<'py, PyA
 
 /// A fresh `_asyncio.Future` of this loop.
 pub fn new_future<'py>(py: Python<'py>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let imports = imports(py)?;
+    future_of(imports(py)?.future.bind(py), the_loop)
+}
+
+/// A fresh future of this class.
+pub fn future_of<'py>(class: &Bound<'py, PyAny>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let names = imports(py)?.kw_loop.as_ptr();
     let arguments = [the_loop.as_ptr()];
     // SAFETY: one argument, passed by the one keyword named in `kw_loop`; the result is new or null with an error.
     unsafe {
-        let future =
-            pyo3::ffi::PyObject_Vectorcall(imports.future.as_ptr(), arguments.as_ptr(), 0, imports.kw_loop.as_ptr());
+        let future = pyo3::ffi::PyObject_Vectorcall(class.as_ptr(), arguments.as_ptr(), 0, names);
         Bound::from_owned_ptr_or_err(py, future)
     }
 }

@@ -1,10 +1,8 @@
 """Finding a connected socket: resolving names and trying addresses (RFC 8305, "happy eyeballs")."""
 
-import asyncio
 import itertools
 import os
 import socket
-import stat
 from asyncio import staggered
 
 

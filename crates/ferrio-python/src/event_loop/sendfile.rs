@@ -26,7 +26,10 @@ use crate::transports::stream::StreamTransport;
 impl Loop {
     /// Send a file over a connected stream socket, count bytes from offset (None: all to the end). Returns how many
     /// bytes were sent; the file's position says the same, also after an error.
-    #[pyo3(signature = (sock, file, offset=None, count=None, *, fallback=None))]
+    #[pyo3(
+        signature = (sock, file, offset=None, count=None, *, fallback=None),
+        text_signature = "($self, sock, file, offset=0, count=None, *, fallback=True)"
+    )]
     fn sock_sendfile<'py>(
         this: &Bound<'py, Self>,
         sock: Py<PyAny>,

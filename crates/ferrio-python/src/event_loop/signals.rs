@@ -30,15 +30,10 @@ use super::Loop;
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::context::copy_current;
+use crate::ffi::wakeup;
 use crate::handle;
 use crate::imports::imports;
 use crate::transports::pipe::set_nonblocking;
-
-unsafe extern "C" {
-    /// Sets the descriptor that the C signal handler writes to (-1: none) and returns the former one. Part of CPython's
-    /// API since 3.1; its callers must be the main thread.
-    fn PySignal_SetWakeupFd(fd: c_int) -> c_int;
-}
 
 /// A loop's share of the process's signals.
 pub struct Signals {
@@ -86,8 +81,7 @@ pub fn enter(this: &Bound<'_, Loop>, ident: usize) -> PyResult<()> {
     let Loop { core, signals, .. } = this.get();
     let state = signals.state.get(core)?;
     let ours = own_pipe(core, state)?;
-    // SAFETY: this is the main thread; the pipe stays open for as long as its number stands there.
-    state.former.set(unsafe { PySignal_SetWakeupFd(ours) });
+    state.former.set(wakeup::set(py, ours)?);
     state.ours.set(ours);
     Ok(())
 }
@@ -116,18 +110,20 @@ fn own_pipe(core: &Arc<Core>, state: &State) -> PyResult<RawFd> {
 
 /// The run is over: signals go where they went before, unless somebody has redirected them meanwhile.
 pub fn leave(this: &Bound<'_, Loop>) -> PyResult<()> {
+    let py = this.py();
     let Loop { core, signals, .. } = this.get();
     let state = signals.state.get(core)?;
     let ours = state.ours.replace(-1);
     if ours < 0 {
         return Ok(());
     }
-    // SAFETY: the main thread still; the former descriptor was in use before the run.
-    unsafe {
-        let present = PySignal_SetWakeupFd(state.former.replace(-1));
-        if present != ours {
-            PySignal_SetWakeupFd(present);
-        }
+    let present = match wakeup::set(py, state.former.replace(-1)) {
+        Ok(present) => present,
+        // Its owner has closed it meanwhile.
+        Err(_) => wakeup::set(py, -1)?,
+    };
+    if present != ours {
+        wakeup::set(py, present)?;
     }
     Ok(())
 }
@@ -145,8 +141,7 @@ pub fn arrived(this: &Bound<'_, Loop>) -> PyResult<()> {
         let ours = own_pipe(core, state)?;
         if state.ours.get() >= 0 {
             state.ours.set(ours);
-            // SAFETY: a run in the main thread goes on in the child; the pipe stays open as in `enter`.
-            unsafe { PySignal_SetWakeupFd(ours) };
+            wakeup::set(this.py(), ours)?;
         }
         return this.py().check_signals();
     }

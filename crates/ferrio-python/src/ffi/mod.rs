@@ -7,3 +7,5 @@ pub mod bytes;
 pub mod context;
 pub mod error;
 pub mod method;
+#[cfg(unix)]
+pub mod wakeup;

@@ -1,8 +1,10 @@
 """Benchmarks of event loops against each other: `python -m benches` from the project's folder (`make bench`).
 
-    loops.py     the loops that are compared
-    paired.py    interleaved rounds, medians and ratios, the table
-    network.py   rows with a server process and a client process
-    micro.py     rows inside one process
-    load/        the client process, in Rust
+The files:
+    loops.py      the loops that are compared
+    paired.py     interleaved rounds, medians and ratios, the table
+    processes.py  server and client, each on its CPU
+    network.py    rows with a server process and a client process
+    micro.py      rows inside one process
+    load/         the client process, in Rust
 """

@@ -1,7 +1,6 @@
 """Runs the rows on every loop, prints a table and writes the figures of every round as JSON."""
 
 import argparse
-import contextlib
 import json
 import platform
 import re
@@ -28,27 +27,27 @@ def parse():
     return options
 
 
-def micro_rows(names, present, effort):
-    """Yields row, unit, and per loop the value of every round."""
-    with contextlib.ExitStack() as stack:
-        workers = {name: stack.enter_context(contextlib.closing(micro.Worker(spec))) for name, spec in present.items()}
-        for row in names:
-            for worker in workers.values():
-                worker.measure(row)  # to warm up
-            unit = "CPU" if micro.ROWS[row]["clock"] is micro.CPU else "elapsed"
-            results = paired.interleave(effort["micro_rounds"], workers, lambda worker: worker.measure(row))
-            yield row, f"{micro.ROWS[row]['unit']} {unit}", results, {}
+def measure(kind, row, loops, rounds, effort):
+    """A row of the document: the report of every round on every loop, or why a loop failed."""
+    print(f"  {row} ...", file=sys.stderr, flush=True)
+
+    def start(factory):
+        return kind.start(row, factory)
+
+    def measure_round(subject):
+        return kind.measure(row, subject, effort)
+
+    reports, failures = paired.interleave(rounds, loops, start, measure_round)
+    return {"row": row, "unit": kind.unit(row), "reports": reports, "failures": failures}
 
 
-def network_rows(names, present, effort):
-    """The same, with the client's reports as details."""
-    for row in names:
-        with contextlib.ExitStack() as stack:
-            servers = {name: stack.enter_context(network.server(row, spec)) for name, spec in present.items()}
-            measure = lambda server: network.measure(row, server, effort["seconds"])  # noqa: E731
-            reports = paired.interleave(effort["network_rounds"], servers, measure)
-        results = {name: [report["server_cpu_us_per_request"] for report in reports[name]] for name in present}
-        yield row, "us server CPU", results, reports
+def line(result, loops):
+    """The same as a line of the table, with the ratios of the last loop to the others."""
+    costs = {name: [report["cost"] for report in reports] for name, reports in result["reports"].items()}
+    digits = 0 if result["unit"].startswith("ns") else 2
+    medians = [f"{median(costs[name]):,.{digits}f}" if name in costs else "fails" for name in loops]
+    *bases, subject = loops
+    return [result["row"], result["unit"], *medians, *(paired.ratio(costs, subject, base) for base in bases)]
 
 
 def main():
@@ -62,19 +61,16 @@ def main():
     *bases, subject = present
 
     document = {"python": sys.version, "machine": platform.platform(), "absent": absent, "effort": effort, "rows": []}
-    for title, kind, rows in ("One process", micro.ROWS, micro_rows), ("Server and client", network.ROWS, network_rows):
-        names = [name for name in kind if re.search(options.rows, name)]
-        if not names:
-            continue
-        lines = []
-        for row, unit, results, reports in rows(names, present, effort):
-            print(f"  {row} ...", file=sys.stderr, flush=True)
-            medians = [f"{median(results[name]):,.{0 if unit.startswith('ns') else 2}f}" for name in present]
-            ratios = [f"{paired.ratio(results, subject, base):.2f}" for base in bases]
-            lines.append([row, unit, *medians, *ratios])
-            document["rows"].append({"row": row, "unit": unit, "results": results, "reports": reports})
-        header = [title, "per operation", *present, *(f"{subject}/{base}" for base in bases)]
-        print("", *paired.table(header, lines), sep="\n", flush=True)
+    for title, kind, rounds in ("One process", micro, "micro_rounds"), ("Server and client", network, "network_rounds"):
+        names = [name for name in kind.ROWS if re.search(options.rows, name)]
+        results = [measure(kind, name, present, effort[rounds], effort) for name in names]
+        document["rows"] += results
+        if results:
+            header = [title, "per operation", *present, *(f"{subject}/{base}" for base in bases)]
+            print("", *paired.table(header, [line(result, present) for result in results]), sep="\n", flush=True)
+        for result in results:
+            for name, reason in result["failures"].items():
+                print(f"{result['row']}: {name} fails: {reason}")
     print("\nMedians of interleaved rounds; ratios are medians of the rounds' own ratios, below 1 means less than the other.")
     with open(options.json, "w") as file:
         json.dump(document, file, indent=1)

@@ -18,13 +18,18 @@ ROWS = {
 }
 
 
-def server(name, factory):
-    """The running server of a row, as a context manager."""
+def start(name, factory):
+    """What is to be measured, as a context manager: a running server."""
     kind, _, _ = ROWS[name]
     return processes.serve(["-m", "benches.servers", kind, factory])
 
 
-def measure(name, server, seconds):
-    """The client's report on a row."""
+def measure(name, server, effort):
+    """One round: the client's report, whose cost is the server's CPU time for a request."""
     _, kind, options = ROWS[name]
-    return processes.load(kind, server["address"], server["pid"], seconds=seconds, **options)
+    report = processes.load(kind, server["address"], server["pid"], seconds=effort["seconds"], **options)
+    return report | {"cost": report["server_cpu_us_per_request"]}
+
+
+def unit(name):
+    return "us server CPU"

@@ -116,8 +116,8 @@ def asyncio_server(start):
     return run
 
 
-KINDS = {start.__name__: asyncio_server(start) for start in (tcp_protocol, tcp_streams, unix_protocol, udp_protocol, tls_protocol)}
-KINDS["uvicorn"] = uvicorn
+STARTERS = tcp_protocol, tcp_streams, unix_protocol, udp_protocol, tls_protocol
+KINDS = {start.__name__: asyncio_server(start) for start in STARTERS} | {"uvicorn": uvicorn}
 
 if __name__ == "__main__":
     kind, spec = sys.argv[1:]

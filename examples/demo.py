@@ -34,10 +34,17 @@ def python(*words):
 
 def script():
     heading("1. An asyncio script, unmodified")
-    output = subprocess.run(python("-m", "ferrio", "examples/tutorial.py"), cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    print(output.stdout, end="")
-    elapsed = [float(line.split()[1]) for line in output.stdout.splitlines() if "elapsed:" in line]
-    if "running on ferrio" not in output.stdout or [round(seconds) for seconds in elapsed] != [3, 2, 2, 2]:
+    script = subprocess.Popen(python("-m", "ferrio", "examples/tutorial.py"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    output = []
+    for line in script.stdout:
+        print(line, end="", flush=True)
+        output.append(line)
+    elapsed = [float(line.split()[1]) for line in output if "elapsed:" in line]
+    if (
+        script.wait() != 0
+        or not output[0].startswith("running on ferrio")
+        or [round(seconds) for seconds in elapsed] != [3, 2, 2, 2]
+    ):
         sys.exit("demo: expected ferrio's loop and elapsed times of 3, 2, 2 and 2 s")
 
 
@@ -82,22 +89,26 @@ def comparison():
 
     row = "uvicorn, hello x 64"
     print(f"64 keep-alive connections, {ROUNDS} interleaved rounds of 1 s, medians\n", flush=True)
-    with contextlib.ExitStack() as stack:
-        servers = {name: stack.enter_context(network.server(row, factory)) for name, factory in present.items()}
-        reports = paired.interleave(ROUNDS, servers, lambda server: network.measure(row, server, seconds=1))
-    rates = {name: [report["requests_per_second"] for report in reports[name]] for name in present}
-    costs = {name: [report["server_cpu_us_per_request"] for report in reports[name]] for name in present}
-
-    def times(name, base):
-        return f"{paired.ratio(costs, name, base):.2f} x" if base in present and name != base else ""
-
+    reports, failures = paired.interleave(
+        ROUNDS,
+        present,
+        lambda factory: network.start(row, factory),
+        lambda server: network.measure(row, server, {"seconds": 1}),
+    )
+    costs = {name: [report["cost"] for report in rounds] for name, rounds in reports.items()}
+    rates = {name: [report["requests_per_second"] for report in rounds] for name, rounds in reports.items()}
     rows = [
-        [name, f"{median(rates[name]):,.0f}", f"{median(costs[name]):.1f} us", times(name, "asyncio"), times(name, "uvloop")]
-        for name in present
+        [name, f"{median(rates[name]):,.0f}", f"{median(costs[name]):.1f} us"]
+        + [paired.ratio(costs, name, base) for base in ("asyncio", "uvloop")]
+        for name in reports
     ]
-    print("\n".join(paired.table(["loop", "requests/s", "server CPU/request", "to asyncio", "to uvloop"], rows)))
+    print("\n".join(paired.table(["loop", "requests/s", "server CPU/request", "/ asyncio's", "/ uvloop's"], rows)))
     for name, reason in absent.items():
         print(f"{name} is absent: {reason}")
+    for name, reason in failures.items():
+        print(f"{name} failed: {reason}")
+    if "ferrio" not in reports:
+        sys.exit("demo: no figures for ferrio")
 
 
 if __name__ == "__main__":

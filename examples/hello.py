@@ -1,5 +1,6 @@
 """A small ASGI application that says on which event loop it runs.
 
+Serve it with:
     uvicorn hello:app --loop ferrio:new_event_loop
 """
 

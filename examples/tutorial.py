@@ -4,6 +4,7 @@ A plain asyncio script. Run it with `python tutorial.py` or, unmodified, with `p
 """
 
 import asyncio
+import sys
 import time
 
 
@@ -37,6 +38,7 @@ async def beside_a_blocking_call():
 
 
 async def main():
+    sys.stdout.reconfigure(line_buffering=True)  # each line when it happens, even into a pipe
     loop = type(asyncio.get_running_loop())
     print(f"running on {loop.__module__}.{loop.__qualname__}")
     for part in one_after_the_other, as_tasks, gathered, beside_a_blocking_call:

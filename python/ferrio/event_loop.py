@@ -14,7 +14,7 @@ import warnings
 import weakref
 from asyncio import base_events, coroutines
 
-from . import servers, tls
+from . import sendfile, servers, tls
 from ._ferrio import Loop
 from ._helpers import check_callback
 
@@ -211,6 +211,15 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
 
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send ``count`` bytes (None: all) of a file opened in binary mode, from ``offset``. Returns how many."""
+        return await sendfile.sendfile(self, transport, file, offset, count, fallback)
+
+    async def _sendfile_native(self, transport, file, offset, count):
+        return await sendfile.by_kernel(self, transport, file, offset, count)
+
     # --- async generators --------------------------------------------------------------------------------------------
 
     def _asyncgen_firstiter_hook(self, generator):
@@ -219,6 +228,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
                 f"asynchronous generator {generator!r} was scheduled after loop.shutdown_asyncgens() call",
                 ResourceWarning,
                 source=self,
+                stacklevel=1,
             )
         self._asyncgens.add(generator)
 

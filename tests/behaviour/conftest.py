@@ -42,9 +42,9 @@ def pytest_configure(config):
 def pytest_generate_tests(metafunc):
     if "loop_under_test" not in metafunc.fixturenames:
         return
-    stock_too = metafunc.definition.get_closest_marker("ferrio_only") is None
-    chosen = [pytest.param(loop, id=loop.name) for loop in LOOPS if stock_too or loop.name != "stock"]
-    metafunc.parametrize("loop_under_test", chosen)
+    only = metafunc.definition.get_closest_marker("ferrio_only")
+    chosen = [loop for loop in LOOPS if not only or loop.name == "ferrio"] or LOOPS[:1]
+    metafunc.parametrize("loop_under_test", [pytest.param(loop, id=loop.name) for loop in chosen])
 
 
 def pytest_collection_modifyitems(items):
@@ -54,9 +54,13 @@ def pytest_collection_modifyitems(items):
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(SECONDS_PER_TEST, method="signal"))
+        loop = item.callspec.params.get("loop_under_test") if hasattr(item, "callspec") else None
+        name = loop.name if loop else None
+        only = item.get_closest_marker("ferrio_only")
+        if only and "ferrio" not in [loop.name for loop in LOOPS]:
+            item.add_marker(pytest.mark.skip(reason=f"ferrio only: {only.args[0]}"))
         differs = item.get_closest_marker("stock_differs")
-        loop = getattr(item, "callspec", None) and item.callspec.params.get("loop_under_test")
-        if differs and loop and loop.name == "stock" and differs.kwargs.get("when", True):
+        if differs and name == "stock" and differs.kwargs.get("when", True):
             # Strict: the day the stock loop passes, the mark has to go.
             item.add_marker(pytest.mark.xfail(reason=differs.args[0], strict=True))
 

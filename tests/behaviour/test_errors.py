@@ -500,4 +500,4 @@ def test_a_rust_panic_never_ends_the_process(loop_under_test):
         asyncio.Runner(loop_factory=new_event_loop).run(main())
     """, loop_under_test)
     assert done.stdout == "alive\n"
-    assert "Exception in callback" in done.stderr
+    assert "panic" in done.stderr

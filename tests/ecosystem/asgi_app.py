@@ -1,5 +1,6 @@
 """The ASGI application that the server tests serve.
 
+Paths:
     /loop    the class of the running loop
     /pid     the process that answers
     /echo    the request's body

@@ -47,7 +47,7 @@ def installed(*names):
 
 @contextlib.contextmanager
 def private_directory(certificates):
-    """A directory with copies of the certificates; it and they belong to `nobody` if we are root, which PostgreSQL refuses to be.
+    """A directory with copies of the certificates, all of `nobody` if we are root, as which PostgreSQL refuses to run.
 
     Not one of pytest's, which no other user can reach; with a short name, because that of a socket must be short.
     """

@@ -1,5 +1,6 @@
 """Programs in processes of their own: started, asked, told to stop, and never left running."""
 
+import contextlib
 import http.client
 import os
 import signal
@@ -75,10 +76,8 @@ class Program:
 
     def end(self):
         """Ends the program and whatever it has started."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._output.close()
 

@@ -122,17 +122,17 @@ def test_unix_socket_and_descriptors(run, tmp_path):
         await serve_and_exchange(listener, lambda: anyio.connect_unix(path))
 
         left, right = socket.socketpair()
-        async with await anyio.abc.UNIXSocketStream.from_socket(left) as sender:
-            async with await anyio.abc.UNIXSocketStream.from_socket(right) as receiver:
-                reading, writing = os.pipe()
-                await sender.send_fds(b"a pipe", [writing])
-                os.close(writing)
-                message, (received,) = await receiver.receive_fds(100, 1)
-                assert message == b"a pipe"
-                with os.fdopen(received, "wb") as pipe:
-                    pipe.write(b"through it")
-                with os.fdopen(reading, "rb") as pipe:
-                    assert pipe.read() == b"through it"
+        from_socket = anyio.abc.UNIXSocketStream.from_socket
+        async with await from_socket(left) as sender, await from_socket(right) as receiver:
+            reading, writing = os.pipe()
+            await sender.send_fds(b"a pipe", [writing])
+            os.close(writing)
+            message, (received,) = await receiver.receive_fds(100, 1)
+            assert message == b"a pipe"
+            with os.fdopen(received, "wb") as pipe:
+                pipe.write(b"through it")
+            with os.fdopen(reading, "rb") as pipe:
+                assert pipe.read() == b"through it"
 
     run(main)
 

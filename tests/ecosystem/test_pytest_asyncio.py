@@ -61,7 +61,7 @@ TESTS = """
 
 def test_tests_and_fixtures_run_on_the_loop(program, tmp_path, factory_spec, loop_name):
     files = {
-        "pytest.ini": "[pytest]",
+        "pytest.ini": "[pytest]\nasyncio_default_fixture_loop_scope = function",
         "conftest.py": HOOK.format(spec=factory_spec),
         "test_inner.py": TESTS.format(loop=loop_name),
     }

@@ -42,8 +42,8 @@ def exchange(request, run, certificates):
 
     def exchange(client):
         async def main():
-            application = web.Application([("/echo", Echo), ("/stream", Stream), ("/loop", LoopName), ("/websocket", WebSocket)])
-            server = HTTPServer(application, ssl_options=certificates.server_context() if tls else None)
+            routes = [("/echo", Echo), ("/stream", Stream), ("/loop", LoopName), ("/websocket", WebSocket)]
+            server = HTTPServer(web.Application(routes), ssl_options=certificates.server_context() if tls else None)
             sock, port = bind_unused_port()
             server.add_sockets([sock])
             try:

@@ -34,10 +34,14 @@ pub struct Plan {
     pub until: Until,
     pub warmup: Duration,
     pub server_pid: Option<i32>,
+    /// How long to sleep for news. Zero spins: a server then never pays for waking its client, which over loopback
+    /// would cost it more than all the rest and come and go with who happens to be faster.
+    pub nap: Duration,
 }
 
 const USAGE: &str = "usage: ferrio-load http|echo tcp:HOST:PORT|udp:HOST:PORT|unix:PATH \
-                     [--connections N] [--size BYTES] [--path PATH] [--seconds S | --requests N] [--warmup S] [--server-pid PID]";
+                     [--connections N] [--size BYTES] [--path PATH] [--seconds S | --requests N] [--warmup S] [--nap S] \
+                     [--server-pid PID]";
 
 /// Reads the command line (without the program's name).
 pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
@@ -46,6 +50,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
 
     let (mut size, mut path) = (1024, String::from("/"));
     let (mut connections, mut server_pid) = (1, None);
+    let mut nap = Duration::from_secs(1);
     let (mut until, mut warmup) = (Until::Elapsed(Duration::from_secs(1)), Duration::from_millis(200));
     while let Some(option) = words.next() {
         let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
@@ -56,6 +61,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--seconds" => until = Until::Elapsed(seconds(&option, &value)?),
             "--requests" => until = Until::Answers(number(&option, &value)?),
             "--warmup" => warmup = seconds(&option, &value)?,
+            "--nap" => nap = seconds(&option, &value)?,
             "--server-pid" => server_pid = Some(number(&option, &value)?),
             _ => return Err(format!("unknown option {option}\n{USAGE}")),
         }
@@ -68,7 +74,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
         "echo" => Exchange::echo(size),
         _ => return Err(USAGE.into()),
     };
-    Ok(Plan { exchange, address, connections, until, warmup, server_pid })
+    Ok(Plan { exchange, address, connections, until, warmup, server_pid, nap })
 }
 
 fn address(word: &str) -> Result<Address, String> {
@@ -98,10 +104,11 @@ mod tests {
 
     #[test]
     fn options_override_the_defaults() {
-        let plan = parse_line("echo unix:/tmp/s --connections 10 --requests 5 --warmup 0 --server-pid 7").unwrap();
+        let plan =
+            parse_line("echo unix:/tmp/s --connections 10 --requests 5 --warmup 0 --nap 0 --server-pid 7").unwrap();
         assert_eq!(plan.address, Address::Unix("/tmp/s".into()));
         assert_eq!((plan.connections, plan.until), (10, Until::Answers(5)));
-        assert_eq!((plan.warmup, plan.server_pid), (Duration::ZERO, Some(7)));
+        assert_eq!((plan.warmup, plan.nap, plan.server_pid), (Duration::ZERO, Duration::ZERO, Some(7)));
     }
 
     #[test]

@@ -34,7 +34,8 @@ impl Exchange {
 
     /// `GET path` on a connection that stays open.
     pub fn http(path: &str) -> Self {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ferrio-load\r\nAccept: */*\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ferrio-load\r\nAccept: */*\r\n\r\n");
         Self { request: request.into_bytes(), rule: Rule::Http }
     }
 

@@ -92,6 +92,7 @@ impl<'a> Load<'a> {
     /// Exchanges until the end and returns the nanoseconds of every answer.
     fn drive(&mut self, until: Until) -> Result<Vec<u64>, String> {
         let started = Instant::now();
+        let mut last_news = started;
         let mut latencies = Vec::new();
         loop {
             let done = match until {
@@ -102,13 +103,15 @@ impl<'a> Load<'a> {
                 return Ok(latencies);
             }
             let mut silent = true;
-            for token in self.epoll.wait(PATIENCE).map_err(|error| format!("epoll: {error}"))? {
+            for token in self.epoll.wait(self.plan.nap).map_err(|error| format!("epoll: {error}"))? {
                 silent = false;
                 if let Some(taken) = self.connections[token].advance(&self.plan.exchange, &mut self.buffer)? {
                     latencies.push(taken);
                 }
             }
-            if silent {
+            if !silent {
+                last_news = Instant::now();
+            } else if last_news.elapsed() >= PATIENCE {
                 return Err(format!("the server has not answered for {PATIENCE:?}"));
             }
         }

@@ -63,7 +63,12 @@ struct State {
 }
 
 /// Makes an awaitable of `operation`; `name` is what a repr and a warning call it (`Loop.sock_recv`).
-pub fn awaitable<'py, F>(the_loop: &Bound<'py, PyAny>, core: &Arc<Core>, name: &'static str, operation: F) -> PyResult<Bound<'py, PyAny>>
+pub fn awaitable<'py, F>(
+    the_loop: &Bound<'py, PyAny>,
+    core: &Arc<Core>,
+    name: &'static str,
+    operation: F,
+) -> PyResult<Bound<'py, PyAny>>
 where
     F: Future<Output = PyResult<Py<PyAny>>> + Send + 'static,
 {
@@ -125,7 +130,8 @@ impl Awaitable {
             return Err(PyRuntimeError::new_err(format!("coroutine '{}' is being awaited already", awaitable.name)));
         }
         let Some(mut operation) = state.operation.take() else {
-            let reason = if state.started.get() { "cannot reuse already awaited coroutine" } else { "coroutine closed" };
+            let reason =
+                if state.started.get() { "cannot reuse already awaited coroutine" } else { "coroutine closed" };
             return Err(PyRuntimeError::new_err(format!("{reason} '{}'", awaitable.name)));
         };
         state.started.set(true);

@@ -27,10 +27,15 @@ pub fn must_wait(error: &io::Error) -> bool {
 }
 
 /// What a Python socket's method returned, or `None` if it could not be done now.
-pub fn unless_it_must_wait<'py>(py: Python<'py>, result: PyResult<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn unless_it_must_wait<'py>(
+    py: Python<'py>,
+    result: PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error) if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) => {
+        Err(error)
+            if error.is_instance_of::<PyBlockingIOError>(py) || error.is_instance_of::<PyInterruptedError>(py) =>
+        {
             Ok(None)
         }
         Err(error) => Err(error),

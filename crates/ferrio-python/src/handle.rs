@@ -448,9 +448,9 @@ mod spare {
         // SAFETY: as above. Only plain handles are kept: a timer handle is larger.
         unsafe {
             let spares = &mut *SPARES.0.get();
-            let plain = TYPES.get(Python::assume_attached()).is_some_and(|types| {
-                ptr::eq(types.handle.as_ptr(), ffi::Py_TYPE(object).cast())
-            });
+            let plain = TYPES
+                .get(Python::assume_attached())
+                .is_some_and(|types| ptr::eq(types.handle.as_ptr(), ffi::Py_TYPE(object).cast()));
             let room = plain && spares.len() < SPARE_HANDLES;
             if room {
                 spares.push(object);
@@ -681,7 +681,10 @@ fn make_types(py: Python<'_>) -> PyResult<Types> {
             slot(ffi::Py_tp_richcompare, compare as *mut c_void),
             slot(ffi::Py_tp_methods, timer_methods.as_mut_ptr().cast()),
             slot(ffi::Py_tp_getset, timer_getters.as_mut_ptr().cast()),
-            slot(ffi::Py_tp_doc, c"A callback with a deadline, as loop.call_later() returns it.".as_ptr() as *mut c_void),
+            slot(
+                ffi::Py_tp_doc,
+                c"A callback with a deadline, as loop.call_later() returns it.".as_ptr() as *mut c_void,
+            ),
             slot(0, ptr::null_mut()),
         ],
     )?;
@@ -711,9 +714,7 @@ fn make_type(
         slots: slots.as_mut_ptr(),
     };
     // SAFETY: the spec is complete and ends with an empty slot; `base` is null or a type.
-    let made = unsafe {
-        Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&mut spec, base))?
-    };
+    let made = unsafe { Bound::<PyAny>::from_owned_ptr_or_err(py, ffi::PyType_FromSpecWithBases(&mut spec, base))? };
     Ok(made.cast_into::<PyType>()?.unbind())
 }
 

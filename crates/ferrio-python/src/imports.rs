@@ -12,10 +12,11 @@ pub struct Imports {
     pub future: Py<PyAny>,
     /// `_asyncio.Task`.
     pub task: Py<PyAny>,
-    pub set_running_loop: Py<PyAny>,
-    pub get_running_loop: Py<PyAny>,
+    /// `asyncio.events`: its `_set_running_loop` is looked up for each run, because tests and tools replace it.
+    pub events: Py<PyModule>,
     pub ensure_future: Py<PyAny>,
     pub is_future: Py<PyAny>,
+    pub sendfile_not_available: Py<PyAny>,
     /// `asyncio.base_events._run_until_complete_cb`: anyio recognises a root task by it.
     pub run_until_complete_cb: Py<PyAny>,
     pub get_asyncgen_hooks: Py<PyAny>,
@@ -65,10 +66,10 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         Ok(Imports {
             future: get(&native, "Future")?,
             task: get(&native, "Task")?,
-            set_running_loop: get(&native, "_set_running_loop")?,
-            get_running_loop: get(&native, "_get_running_loop")?,
+            events: py.import("asyncio.events")?.unbind(),
             ensure_future: get(&asyncio, "ensure_future")?,
             is_future: get(&asyncio, "isfuture")?,
+            sendfile_not_available: get(&asyncio, "SendfileNotAvailableError")?,
             run_until_complete_cb: get(&base_events, "_run_until_complete_cb")?,
             get_asyncgen_hooks: get(&sys, "get_asyncgen_hooks")?,
             set_asyncgen_hooks: get(&sys, "set_asyncgen_hooks")?,

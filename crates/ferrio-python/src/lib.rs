@@ -11,7 +11,9 @@ mod event_loop;
 mod ffi;
 mod handle;
 mod imports;
+#[cfg(unix)]
 mod server;
+#[cfg(unix)]
 mod transports;
 
 use pyo3::prelude::*;
@@ -25,16 +27,19 @@ mod _ferrio {
     use crate::awaitable::Awaitable;
     #[pymodule_export]
     use crate::event_loop::Loop;
+    #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::datagram::DatagramTransport;
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::pipe::{ReadPipe, WritePipe};
     #[cfg(unix)]
     #[pymodule_export]
-    use crate::transports::process::{Process, _use_pidfds_for_tests};
-    #[pymodule_export]
-    use crate::transports::datagram::DatagramTransport;
+    use crate::transports::process::{_use_pidfds_for_tests, Process};
+    #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::stream::StreamTransport;
 

@@ -82,7 +82,16 @@ mod tests {
 
     #[test]
     fn a_cause_keeps_its_kind_and_payload_in_one_word() {
-        for kind in [Kind::Outside, Kind::Step, Kind::Timer, Kind::Descriptor, Kind::Thread, Kind::Signal, Kind::Child, Kind::Cancel] {
+        for kind in [
+            Kind::Outside,
+            Kind::Step,
+            Kind::Timer,
+            Kind::Descriptor,
+            Kind::Thread,
+            Kind::Signal,
+            Kind::Child,
+            Kind::Cancel,
+        ] {
             let cause = Cause::new(kind, 77);
             assert_eq!((cause.kind(), cause.payload()), (kind, 77));
         }

@@ -4,9 +4,9 @@
 //! the timers that are due, then run what the ready queue held at that moment. What a step makes ready belongs to the
 //! next turn.
 //!
-//! An engine belongs to one thread, which is not checked here (it is neither `Send` nor `Sync`); its [`Remote`] is for
-//! the others. Everything takes `&self`, because a step may call any function of the loop that runs it; see
-//! [`Short`] for the rule that makes this safe.
+//! An engine belongs to one thread at a time (it is not `Sync`); its [`Remote`] is for the others. Everything takes
+//! `&self`, because a step may call any function of the loop that runs it; the module `short` has the rule that makes
+//! this safe.
 
 use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
@@ -334,7 +334,8 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Drops a registration kept for the next wait: `fd` is about to be closed or handed away.
+    /// Drops a registration kept for the next wait: `fd` is about to be closed or handed away. Futures that waited are
+    /// woken, to find that out.
     pub fn release(&self, fd: RawFd) {
         self.leave_parent_alone();
         let watchers = self.descriptors.with(|all| {
@@ -345,7 +346,7 @@ impl<H: Host> Engine<H> {
             slot.generation = slot.generation.wrapping_add(1);
             Some(std::mem::take(&mut slot.watchers))
         });
-        drop(watchers);
+        watchers.into_iter().flatten().flatten().for_each(wake_all);
     }
 
     /// Whether a job watches this direction of `fd`.

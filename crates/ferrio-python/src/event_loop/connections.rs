@@ -187,11 +187,8 @@ async fn connected(
             Some(context) => {
                 let wrapped = wrap_tls(the_loop, &protocol, context.bind(py), &waiter, &tls)?;
                 let visible = wrapped.getattr(intern!(py, "_app_transport"))?;
-                let visible = if visible.is_none() {
-                    wrapped.call_method0(intern!(py, "_get_app_transport"))?
-                } else {
-                    visible
-                };
+                let visible =
+                    if visible.is_none() { wrapped.call_method0(intern!(py, "_get_app_transport"))? } else { visible };
                 (wrapped, Some(visible))
             }
         };
@@ -272,7 +269,13 @@ fn client_tls(
         given => given,
     };
     check_timeouts(has_tls, &handshake_timeout, &shutdown_timeout)?;
-    Ok(Tls { context: ssl.filter(|_| has_tls), server_side: false, server_hostname, handshake_timeout, shutdown_timeout })
+    Ok(Tls {
+        context: ssl.filter(|_| has_tls),
+        server_side: false,
+        server_hostname,
+        handshake_timeout,
+        shutdown_timeout,
+    })
 }
 
 fn check_timeouts(has_tls: bool, handshake: &Option<Py<PyAny>>, shutdown: &Option<Py<PyAny>>) -> PyResult<()> {

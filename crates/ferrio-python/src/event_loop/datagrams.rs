@@ -186,7 +186,8 @@ fn unix_candidate(py: Python<'_>, wish: &Wish) -> PyResult<Candidate> {
     {
         imports(py)?.helpers.bind(py).call_method1(intern!(py, "remove_stale_socket"), (local,))?;
     }
-    let [local, remote] = [&wish.local_addr, &wish.remote_addr].map(|address| address.as_ref().map(|a| a.clone_ref(py)));
+    let [local, remote] =
+        [&wish.local_addr, &wish.remote_addr].map(|address| address.as_ref().map(|a| a.clone_ref(py)));
     Ok(Candidate { family: wish.family, proto: wish.proto, local, remote })
 }
 

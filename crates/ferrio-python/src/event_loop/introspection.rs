@@ -29,7 +29,8 @@ impl Loop {
         let py = this.py();
         let mut jobs = Vec::new();
         this.get().core.engine()?.for_each_timer(|job| keep(py, &mut jobs, job))?;
-        let timers = PyList::new(py, jobs.iter().filter_map(Job::object).filter(|timer| handle::is_timer(timer.bind(py))))?;
+        let timers =
+            PyList::new(py, jobs.iter().filter_map(Job::object).filter(|timer| handle::is_timer(timer.bind(py))))?;
         timers.call_method0(intern!(py, "sort"))?;
         Ok(timers)
     }
@@ -47,6 +48,8 @@ fn as_handle<'py>(this: &Bound<'py, Loop>, job: Job) -> PyResult<Bound<'py, PyAn
     match job {
         Job::Handle(handle) => Ok(handle.into_bound(py)),
         // SAFETY: the callback is borrowed from `native`, which outlives the call.
-        native => unsafe { handle::new(this.as_any(), native.object().map_or(this.as_ptr(), Py::as_ptr), &[], copy_current(py)?) },
+        native => unsafe {
+            handle::new(this.as_any(), native.object().map_or(this.as_ptr(), Py::as_ptr), &[], copy_current(py)?)
+        },
     }
 }

@@ -4,6 +4,7 @@
 //! program (exception handlers, the default executor, async generators' hooks) is in `python/ferrio/event_loop.py`,
 //! whose `EventLoop` is the class that users see.
 
+#[cfg(unix)]
 mod connections;
 #[cfg(unix)]
 mod datagrams;
@@ -12,8 +13,11 @@ mod introspection;
 mod pipes;
 #[cfg(unix)]
 mod processes;
+#[cfg(unix)]
 mod resolver;
 mod scheduling;
+#[cfg(unix)]
+mod sendfile;
 #[cfg(unix)]
 pub mod signals;
 #[cfg(unix)]
@@ -211,7 +215,7 @@ fn check_may_run(this: &Bound<'_, Loop>) -> PyResult<()> {
     if core.is_running() {
         return Err(PyRuntimeError::new_err("This event loop is already running"));
     }
-    let running = imports(this.py())?.get_running_loop.bind(this.py()).call0()?;
+    let running = imports(this.py())?.events.bind(this.py()).call_method0(intern!(this.py(), "_get_running_loop"))?;
     if !running.is_none() {
         return Err(PyRuntimeError::new_err("Cannot run the event loop while another loop is running"));
     }
@@ -257,16 +261,17 @@ impl<'a, 'py> Running<'a, 'py> {
             running.leave()?;
             return Err(error);
         }
-        imports.set_running_loop.bind(py).call1((this,))?;
+        imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
         Ok(running)
     }
 
     fn leave(self) -> PyResult<()> {
         let py = self.this.py();
+        // First what cannot fail: a loop must not go on counting as running.
+        self.this.get().core.leave();
         #[cfg(unix)]
         signals::leave(self.this)?;
-        self.this.get().core.leave();
-        self.imports.set_running_loop.bind(py).call1((py.None(),))?;
+        self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;
         self.imports.set_asyncgen_hooks.bind(py).call1(hooks)?;

@@ -19,7 +19,10 @@ use crate::imports::imports;
 #[pymethods]
 impl Loop {
     /// Like socket.getaddrinfo(), without blocking the loop.
-    #[pyo3(signature = (host, port, *, family=None, r#type=None, proto=None, flags=None))]
+    #[pyo3(
+        signature = (host, port, *, family=None, r#type=None, proto=None, flags=None),
+        text_signature = "($self, host, port, *, family=0, type=0, proto=0, flags=0)"
+    )]
     fn getaddrinfo<'py>(
         this: &Bound<'py, Self>,
         host: Py<PyAny>,
@@ -50,7 +53,7 @@ impl Loop {
     }
 
     /// Like socket.getnameinfo(), without blocking the loop.
-    #[pyo3(signature = (sockaddr, flags=None))]
+    #[pyo3(signature = (sockaddr, flags=None), text_signature = "($self, sockaddr, flags=0)")]
     fn getnameinfo<'py>(
         this: &Bound<'py, Self>,
         sockaddr: Py<PyAny>,
@@ -124,9 +127,7 @@ pub async fn ensure_resolved(
         let address = address.bind(py);
         let pair = address.get_item(PySlice::new(py, 0, 2, 1))?;
         let mut pair = pair.try_iter()?;
-        let too_short = |got| {
-            PyValueError::new_err(format!("not enough values to unpack (expected 2, got {got})"))
-        };
+        let too_short = |got| PyValueError::new_err(format!("not enough values to unpack (expected 2, got {got})"));
         let host = pair.next().ok_or_else(|| too_short(0))??;
         let port = pair.next().ok_or_else(|| too_short(1))??;
         if let Some(info) = numeric_info(address, &host, &port, family, kind, proto)? {
@@ -231,7 +232,8 @@ fn numeric_port<'py>(port: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     if port.is_exact_instance_of::<PyInt>() {
         return Some(port.clone());
     }
-    let is_empty = || matches!(port.len(), Ok(0)) && (port.is_instance_of::<PyString>() || port.is_instance_of::<PyBytes>());
+    let is_empty =
+        || matches!(port.len(), Ok(0)) && (port.is_instance_of::<PyString>() || port.is_instance_of::<PyBytes>());
     if port.is_none() || is_empty() {
         return Some(PyInt::new(py, 0).into_any());
     }

@@ -30,7 +30,7 @@ use super::Loop;
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::context::copy_current;
-use crate::ffi::wakeup;
+use crate::ffi::wakeup::set_wakeup_fd;
 use crate::handle;
 use crate::imports::imports;
 use crate::transports::pipe::set_nonblocking;
@@ -81,7 +81,8 @@ pub fn enter(this: &Bound<'_, Loop>, ident: usize) -> PyResult<()> {
     let Loop { core, signals, .. } = this.get();
     let state = signals.state.get(core)?;
     let ours = own_pipe(core, state)?;
-    state.former.set(wakeup::set(py, ours)?);
+    // The pipe stays open for as long as its number stands there.
+    state.former.set(set_wakeup_fd(py, ours)?);
     state.ours.set(ours);
     Ok(())
 }
@@ -110,20 +111,17 @@ fn own_pipe(core: &Arc<Core>, state: &State) -> PyResult<RawFd> {
 
 /// The run is over: signals go where they went before, unless somebody has redirected them meanwhile.
 pub fn leave(this: &Bound<'_, Loop>) -> PyResult<()> {
-    let py = this.py();
     let Loop { core, signals, .. } = this.get();
     let state = signals.state.get(core)?;
     let ours = state.ours.replace(-1);
     if ours < 0 {
         return Ok(());
     }
-    let present = match wakeup::set(py, state.former.replace(-1)) {
-        Ok(present) => present,
-        // Its owner has closed it meanwhile.
-        Err(_) => wakeup::set(py, -1)?,
-    };
+    // A descriptor that its owner has closed meanwhile cannot be put back: then nobody is told.
+    let py = this.py();
+    let present = set_wakeup_fd(py, state.former.replace(-1)).or_else(|_| set_wakeup_fd(py, -1))?;
     if present != ours {
-        wakeup::set(py, present)?;
+        set_wakeup_fd(py, present)?;
     }
     Ok(())
 }
@@ -141,7 +139,7 @@ pub fn arrived(this: &Bound<'_, Loop>) -> PyResult<()> {
         let ours = own_pipe(core, state)?;
         if state.ours.get() >= 0 {
             state.ours.set(ours);
-            wakeup::set(this.py(), ours)?;
+            set_wakeup_fd(this.py(), ours)?;
         }
         return this.py().check_signals();
     }

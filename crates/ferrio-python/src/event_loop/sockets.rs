@@ -53,7 +53,7 @@ impl Loop {
     }
 
     /// Receive one datagram into a writable buffer, at most nbytes (0: as many as fit); returns (count, address).
-    #[pyo3(signature = (sock, buf, nbytes=None))]
+    #[pyo3(signature = (sock, buf, nbytes=None), text_signature = "($self, sock, buf, nbytes=0)")]
     fn sock_recvfrom_into<'py>(
         this: &Bound<'py, Self>,
         sock: Py<PyAny>,
@@ -163,7 +163,8 @@ fn receive_into(sock: &Bound<'_, PyAny>, buf: &Bound<'_, PyAny>) -> PyResult<Opt
     }
 }
 
-async fn send_all(core: Arc<Core>, sock: Py<PyAny>, data: Py<PyAny>) -> PyResult<Py<PyAny>> {
+/// Sends all of `data`, as `sock_sendall` does.
+pub async fn send_all(core: Arc<Core>, sock: Py<PyAny>, data: Py<PyAny>) -> PyResult<Py<PyAny>> {
     // Held to the end: nobody can resize what is being sent.
     let data = Python::attach(|py| {
         check_socket(&core, sock.bind(py))?;
@@ -324,8 +325,7 @@ fn pending_error(fd: RawFd) -> io::Result<i32> {
     let mut errno: libc::c_int = 0;
     let mut size = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: room for one int, and its size.
-    let outcome = unsafe {
-        libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut errno).cast(), &raw mut size)
-    };
+    let outcome =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut errno).cast(), &raw mut size) };
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(errno) }
 }

@@ -59,9 +59,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
 
 /// Runs the body of a raw method: errors become Python's, a panic a RuntimeError.
 #[inline]
-pub fn guarded(
-    body: impl for<'py> FnOnce(Python<'py>) -> PyResult<*mut ffi::PyObject>,
-) -> *mut ffi::PyObject {
+pub fn guarded(body: impl for<'py> FnOnce(Python<'py>) -> PyResult<*mut ffi::PyObject>) -> *mut ffi::PyObject {
     // SAFETY: called by the interpreter, which is attached.
     let py = unsafe { Python::assume_attached() };
     let outcome = catch_unwind(AssertUnwindSafe(|| body(py)));
@@ -90,8 +88,7 @@ pub fn install(
         ml_doc: doc.as_ptr(),
     }));
     // SAFETY: the class is a finished type and the definition lives for ever.
-    let descriptor = unsafe {
-        Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
-    };
+    let descriptor =
+        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))? };
     class.setattr(name.to_string_lossy().as_ref(), descriptor)
 }

@@ -24,8 +24,8 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::address::RawAddress;
 use super::stream::{WARN_AFTER_LOST_WRITES, settle_waiter, warn_unclosed, water_marks};
 use crate::core::{Confined, Core, Job, READ_SIZE};
-use crate::event_loop::sockets::SEND_FLAGS;
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
+use crate::event_loop::sockets::SEND_FLAGS;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
@@ -96,7 +96,8 @@ impl DatagramTransport {
         let fd: RawFd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
         let extra = PyDict::new(py);
         extra.set_item(intern!(py, "socket"), imports(py)?.transport_socket.bind(py).call1((socket,))?)?;
-        extra.set_item(intern!(py, "sockname"), address_or_none(py, socket.call_method0(intern!(py, "getsockname")))?)?;
+        extra
+            .set_item(intern!(py, "sockname"), address_or_none(py, socket.call_method0(intern!(py, "getsockname")))?)?;
         let peer = address_or_none(py, socket.call_method0(intern!(py, "getpeername")))?;
         let connected = match &peer {
             Some(peer) => peer.is_truthy()?,
@@ -426,7 +427,11 @@ impl DatagramTransport {
         let state = transport.state()?;
         let reason = state.reason.borrow_mut().take();
         let told = if state.made.get() {
-            Self::tell(this, |protocol| protocol.call_method1(intern!(py, "connection_lost"), (reason,)), "connection_lost")
+            Self::tell(
+                this,
+                |protocol| protocol.call_method1(intern!(py, "connection_lost"), (reason,)),
+                "connection_lost",
+            )
         } else {
             Ok(())
         };
@@ -498,7 +503,10 @@ impl DatagramTransport {
         let py = this.py();
         let transport = this.get();
         let state = transport.state()?;
-        if !(data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>()) {
+        if !(data.is_instance_of::<PyBytes>()
+            || data.is_instance_of::<PyByteArray>()
+            || data.is_instance_of::<PyMemoryView>())
+        {
             let kind = data.get_type();
             let message = format!("data argument must be a bytes-like object, not {}", kind.name()?.repr()?);
             return Err(PyTypeError::new_err(message));

@@ -199,7 +199,8 @@ impl End {
     }
 
     fn watch(&self, core: &Core, this: &Bound<'_, PyAny>, direction: Direction, call: Call) -> PyResult<()> {
-        let former = core.engine()?.watch(self.fd, direction, Job::Call(this.clone().unbind(), call)).map_err(from_io)?;
+        let former =
+            core.engine()?.watch(self.fd, direction, Job::Call(this.clone().unbind(), call)).map_err(from_io)?;
         drop(former);
         Ok(())
     }
@@ -360,7 +361,8 @@ impl ReadPipe {
     fn begin(object: &Bound<'_, PyAny>) -> PyResult<()> {
         let this = object.cast::<Self>()?;
         let state = this.get().state()?;
-        let made = state.end.call(&this.get().core, object, intern!(object.py(), "connection_made"), Some(object.clone()));
+        let made =
+            state.end.call(&this.get().core, object, intern!(object.py(), "connection_made"), Some(object.clone()));
         let watched = Self::watch(this);
         state.end.set_made();
         made.and(watched)

@@ -105,7 +105,8 @@ impl Process {
             closed: Cell::new(false),
             finished: Cell::new(false),
         };
-        let transport = Process { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };
+        let transport =
+            Process { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };
         let this = Bound::new(py, transport)?;
         if let Err(error) = Self::watch_child(&this).and_then(|()| Self::connect_pipes(&this, popen)) {
             Self::close(&this)?;
@@ -311,7 +312,10 @@ impl Process {
         }
         match popen.call_method0(intern!(py, "kill")) {
             // It may have ended just now, or run as another user.
-            Err(error) if error.is_instance_of::<PyProcessLookupError>(py) || error.is_instance_of::<PyPermissionError>(py) => {
+            Err(error)
+                if error.is_instance_of::<PyProcessLookupError>(py)
+                    || error.is_instance_of::<PyPermissionError>(py) =>
+            {
                 Ok(true)
             }
             result => result.map(|_| true),
@@ -590,7 +594,8 @@ fn wait_in_thread(core: Arc<Core>, pid: libc::pid_t, transport: Py<PyAny>) -> io
     let wait = move || {
         let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
         // SAFETY: the kernel fills `info`, which nobody reads.
-        while unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) } < 0
+        while unsafe { libc::waitid(libc::P_PID, pid as libc::id_t, info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) }
+            < 0
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}
         core.remote().soon(Job::Call(transport, Process::on_end), Cause::new(Kind::Child, pid as u64));

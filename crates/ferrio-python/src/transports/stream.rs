@@ -112,7 +112,11 @@ pub enum StreamSocket<'py> {
 
 impl StreamTransport {
     /// Makes a transport and schedules `connection_made`.
-    pub fn start<'py>(the_loop: &Bound<'py, PyAny>, core: &Arc<Core>, new: NewStream<'py>) -> PyResult<Bound<'py, Self>> {
+    pub fn start<'py>(
+        the_loop: &Bound<'py, PyAny>,
+        core: &Arc<Core>,
+        new: NewStream<'py>,
+    ) -> PyResult<Bound<'py, Self>> {
         let py = the_loop.py();
         let (fd, socket, peer) = match new.socket {
             StreamSocket::Accepted(fd, peer) => (fd.as_raw_fd(), Socket::Ours(fd), Some(peer)),
@@ -185,7 +189,8 @@ impl StreamTransport {
             return Ok(());
         }
         state.made.set(true);
-        let made = this.get().call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)));
+        let made =
+            this.get().call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)));
         if let Err(error) = made {
             this.get().report(this, error, "Exception in protocol.connection_made()")?;
         }
@@ -257,12 +262,11 @@ impl StreamTransport {
         })?;
         match data {
             Ok(Some(data)) => {
-                let called = transport.call_protocol(py, |protocol| {
-                    protocol.call_method1(intern!(py, "data_received"), (data,))
-                });
-                called.map(drop).or_else(|error| {
-                    Self::fatal(this, error, "Fatal error: protocol.data_received() call failed.")
-                })
+                let called = transport
+                    .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "data_received"), (data,)));
+                called
+                    .map(drop)
+                    .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.data_received() call failed."))
             }
             Ok(None) => Self::on_eof(this),
             Err(error) => Self::read_failed(this, error),
@@ -299,12 +303,11 @@ impl StreamTransport {
         match received {
             Ok(0) => Self::on_eof(this),
             Ok(count) => {
-                let called = transport.call_protocol(py, |protocol| {
-                    protocol.call_method1(intern!(py, "buffer_updated"), (count,))
-                });
-                called.map(drop).or_else(|error| {
-                    Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed.")
-                })
+                let called = transport
+                    .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "buffer_updated"), (count,)));
+                called
+                    .map(drop)
+                    .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
             }
             Err(error) => Self::read_failed(this, error),
         }
@@ -453,6 +456,18 @@ impl StreamTransport {
     }
 
     // --- the end ---------------------------------------------------------------------------------------------------
+
+    /// The descriptor, for who writes to it directly.
+    ///
+    /// # Errors
+    /// ConnectionError if the connection is closed.
+    pub fn open_descriptor(&self) -> PyResult<RawFd> {
+        let state = self.state()?;
+        if state.lost.get() || matches!(*state.socket.borrow(), Socket::Closed) {
+            return Err(pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer"));
+        }
+        Ok(state.fd)
+    }
 
     /// Stops everything and schedules `connection_lost(reason)`; what is queued is thrown away.
     fn lose(this: &Bound<'_, Self>, reason: Option<PyErr>) -> PyResult<()> {
@@ -644,7 +659,8 @@ fn snapshot<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
         return Ok(bytes.clone());
     }
-    if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
+    if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>()
+    {
         return Ok(data.py().get_type::<PyBytes>().call1((data,))?.cast_into()?);
     }
     let kind = data.get_type();
@@ -835,6 +851,19 @@ impl StreamTransport {
         Ok(if matches!(*state.socket.borrow(), Socket::Closed) { -1 } else { state.fd })
     }
 
+    /// Whether pause_writing() was called last: the peer does not keep up.
+    #[getter]
+    fn _protocol_paused(&self) -> PyResult<bool> {
+        Ok(self.state()?.protocol_paused.get())
+    }
+
+    /// Whether the kernel can copy a file to the socket.
+    #[getter]
+    fn _sendfile_compatible(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let modes = py.import(intern!(py, "asyncio.constants"))?.getattr(intern!(py, "_SendfileMode"))?;
+        modes.getattr(intern!(py, "TRY_NATIVE")).map(Bound::unbind)
+    }
+
     /// Whether start_tls() can take this connection over.
     #[getter]
     fn _start_tls_compatible(&self) -> bool {
@@ -870,7 +899,8 @@ impl StreamTransport {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.the_loop)?;
         let state = self.state.unguarded();
-        for cell in [&state.protocol, &state.context, &state.server, &state.waiter, &state.reason, &state.empty_waiter] {
+        for cell in [&state.protocol, &state.context, &state.server, &state.waiter, &state.reason, &state.empty_waiter]
+        {
             if let Ok(content) = cell.try_borrow()
                 && let Some(content) = &*content
             {
@@ -887,7 +917,8 @@ impl StreamTransport {
 
     fn __clear__(&self) {
         let state = self.state.unguarded();
-        for cell in [&state.protocol, &state.context, &state.server, &state.waiter, &state.reason, &state.empty_waiter] {
+        for cell in [&state.protocol, &state.context, &state.server, &state.waiter, &state.reason, &state.empty_waiter]
+        {
             let content = cell.borrow_mut().take();
             drop(content);
         }

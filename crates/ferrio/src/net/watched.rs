@@ -83,11 +83,13 @@ impl<T> Watched<T> {
 
     async fn with<R>(&self, direction: Direction, mut operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         let mut wait = Wait { fd: self.registration.0, direction, on: None };
-        poll_fn(|cx| loop {
-            match operation(&self.inner) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break wait.poll(cx).map(Err),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                done => break Poll::Ready(done),
+        poll_fn(|cx| {
+            loop {
+                match operation(&self.inner) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break wait.poll(cx).map(Err),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    done => break Poll::Ready(done),
+                }
             }
         })
         .await

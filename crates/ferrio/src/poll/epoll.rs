@@ -92,7 +92,8 @@ impl Poller {
     }
 
     fn epoll_wait(&self, timeout: Option<u64>, buffer: &mut [MaybeUninit<libc::epoll_event>]) -> io::Result<usize> {
-        let (epoll, events, room): (_, *mut libc::epoll_event, _) = (self.epoll.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len() as libc::c_int);
+        let (epoll, events, room): (_, *mut libc::epoll_event, _) =
+            (self.epoll.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len() as libc::c_int);
         if let Some(nanoseconds) = timeout.filter(|&n| n > 0)
             && HAS_PWAIT2.load(Ordering::Relaxed)
         {

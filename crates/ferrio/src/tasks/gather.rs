@@ -185,7 +185,11 @@ impl Children {
     }
 
     /// Polls the children that were woken; ready when all have ended. `poll_child` answers Ready exactly once for each.
-    fn poll(&mut self, cx: &mut Context<'_>, mut poll_child: impl FnMut(usize, &mut Context<'_>) -> Poll<()>) -> Poll<()> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll_child: impl FnMut(usize, &mut Context<'_>) -> Poll<()>,
+    ) -> Poll<()> {
         let waker = cx.waker().clone();
         let (woken, former) = {
             let mut family = self.family.lock();

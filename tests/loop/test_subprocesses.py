@@ -12,6 +12,7 @@ import warnings
 import pytest
 
 import ferrio
+from ferrio import _helpers
 
 from .conftest import FACTORIES
 
@@ -474,6 +475,19 @@ def test_wait_returns_to_everybody_who_waits_and_at_once_afterwards(loop):
         assert await within(asyncio.gather(*(process.wait() for _ in range(5)))) == [7] * 5
         assert await within(process.wait()) == 7
         assert process.returncode == 7
+
+    loop.run_until_complete(main())
+
+
+def test_wait_returns_when_this_cpythons_does(loop):
+    """With the child alone, or only when its pipes are closed too: it changed within 3.12 and 3.13."""
+
+    async def main():
+        transport, protocol = await loop.subprocess_shell(Recorder, "sleep 0.3 & exit 7")
+        assert await within(transport._wait()) == 7
+        assert protocol.lost.done() is not _helpers.WAIT_IS_FOR_THE_CHILD_ALONE
+        await within(protocol.lost)
+        transport.close()
 
     loop.run_until_complete(main())
 

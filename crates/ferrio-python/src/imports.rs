@@ -48,6 +48,8 @@ pub struct Imports {
     pub subprocess_transport: Py<PyAny>,
     /// What a datagram transport gives as its `__class__`.
     pub datagram_transport: Py<PyAny>,
+    /// Whether `Process.wait()` returns when the child ends, or only when its pipes are closed as well.
+    pub wait_is_for_the_child_alone: bool,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -93,6 +95,10 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             read_pipe_transport: get(&transports, "ReadPipeTransport")?,
             write_pipe_transport: get(&transports, "WritePipeTransport")?,
             subprocess_transport: get(&transports, "SubprocessTransport")?,
+            wait_is_for_the_child_alone: py
+                .import("ferrio._helpers")?
+                .getattr("WAIT_IS_FOR_THE_CHILD_ALONE")?
+                .is_truthy()?,
             helpers: py.import("ferrio._helpers")?.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

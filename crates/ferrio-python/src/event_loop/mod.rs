@@ -20,6 +20,8 @@ mod scheduling;
 pub mod signals;
 #[cfg(unix)]
 pub mod sockets;
+#[cfg(unix)]
+mod tls;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,3 +7,4 @@ pub mod bytes;
 pub mod context;
 pub mod error;
 pub mod method;
+pub mod window;

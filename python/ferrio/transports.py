@@ -13,13 +13,13 @@ class StreamTransport(asyncio.Transport):
     __slots__ = ()
 
 
-class TlsTransport(asyncio.Transport):
+class SSLTransport(asyncio.Transport):
     """The encrypted side of a TLS connection."""
 
     __slots__ = ()
 
 
-class TlsProtocol(asyncio.Protocol):
+class SSLProtocol(asyncio.Protocol):
     """What stands between a TLS transport and the transport under it."""
 
     __slots__ = ()

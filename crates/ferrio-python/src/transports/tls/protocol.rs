@@ -20,7 +20,7 @@ use pyo3::exceptions::{
 };
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::engine::{Engine, is_ssl_error};
@@ -79,7 +79,7 @@ pub struct NewTls<'a, 'py> {
 }
 
 /// The protocol of the encrypted side of a connection.
-#[pyclass(frozen, weakref, module = "ferrio")]
+#[pyclass(frozen, weakref, name = "SSLProtocol", module = "ferrio")]
 pub struct TlsProtocol {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -108,8 +108,8 @@ struct State {
     run_context: RefCell<Option<Py<PyAny>>>,
     waiter: RefCell<Waiter>,
     peer_certificate: RefCell<Option<Py<PyAny>>>,
-    /// Whom to tell that the connection is lost, and why.
-    farewell: RefCell<Option<(Py<PyAny>, Py<PyAny>)>>,
+    /// The user has no use for the transport any more.
+    abandoned: Cell<bool>,
     /// The time limit of the handshake, later of the shutdown.
     timer: Cell<Option<TimerId>>,
     handshake_begun: Cell<u64>,
@@ -162,7 +162,7 @@ impl TlsProtocol {
             run_context: RefCell::default(),
             waiter: RefCell::new(new.waiter),
             peer_certificate: RefCell::default(),
-            farewell: RefCell::default(),
+            abandoned: Cell::new(false),
             timer: Cell::new(None),
             handshake_begun: Cell::new(0),
             queue: RefCell::default(),
@@ -624,6 +624,12 @@ impl TlsProtocol {
         Self::send_or_die(this)
     }
 
+    /// Queues a piece, and does nothing about it.
+    pub fn queue(&self, piece: Bound<'_, PyBytes>) -> PyResult<()> {
+        self.state()?.queue.borrow_mut().push(piece);
+        Ok(())
+    }
+
     /// What was gathered in this turn leaves.
     pub fn flush_gathered(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
@@ -863,16 +869,22 @@ impl TlsProtocol {
         }
     }
 
-    fn say_farewell(this: &Bound<'_, Self>) -> PyResult<()> {
-        let py = this.py();
-        let farewell = this.get().state()?.farewell.borrow_mut().take();
-        let Some((protocol, reason)) = farewell else { return Ok(()) };
-        let told = protocol.bind(py).call_method1(intern!(py, "connection_lost"), (reason,));
-        told.map(drop).or_else(|error| {
-            this.get().core.report(py, error, "Exception in protocol.connection_lost()", |context| {
-                context.set_item(intern!(py, "protocol"), protocol)
-            })
-        })
+    /// The user closes what is closing: nothing will be asked of the transport after the end.
+    pub fn abandon(this: &Bound<'_, Self>) -> PyResult<bool> {
+        let state = this.get().state()?;
+        state.abandoned.set(true);
+        let ended = state.face.borrow().is_none();
+        Ok(ended)
+    }
+
+    /// Tells the user's protocol that the connection is lost.
+    fn say_farewell(&self, protocol: &Bound<'_, PyAny>, reason: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = protocol.py();
+        let keywords = PyDict::new(py);
+        keywords.set_item(intern!(py, "context"), self.run_context(py)?)?;
+        // A handle of its own, so that what waits keeps nothing alive but the protocol.
+        let arguments = (protocol.getattr(intern!(py, "connection_lost"))?, reason);
+        self.the_loop.bind(py).call_method(intern!(py, "call_soon"), arguments, Some(&keywords)).map(drop)
     }
 
     // --- extra information -----------------------------------------------------------------------------------------
@@ -940,7 +952,7 @@ impl TlsProtocol {
         let context = if let Ok(stream) = transport.cast_exact::<StreamTransport>() {
             stream.get().run_context(py)?
         } else if let Ok(tls) = transport.cast_exact::<TlsTransport>() {
-            tls.get().layer().get().run_context(py)?
+            tls.get().run_context(py)?
         } else {
             None
         };
@@ -1003,13 +1015,17 @@ impl TlsProtocol {
         let protocol = state.protocol.borrow_mut().take();
         if state.phase.get() != Phase::Handshake && matches!(state.told.get(), Told::Made | Told::Eof) {
             state.told.set(Told::Lost);
-            let farewell = protocol.map(|protocol| (protocol, exc.clone().unbind()));
-            let former = state.farewell.replace(farewell);
-            drop(former);
-            Self::soon(this, |object| Self::step(object, Self::say_farewell));
+            if let Some(protocol) = protocol {
+                tls.say_farewell(protocol.bind(py), &exc)?;
+            }
         }
         state.phase.set(Phase::Unwrapped);
         let (below, face) = (state.below.borrow_mut().take(), state.face.borrow_mut().take());
+        if let Some(face) = &face
+            && state.abandoned.get()
+        {
+            face.get().let_go()?;
+        }
         drop((below, face));
         let failure = if exc.is_none() { None } else { Some(PyErr::from_value(exc)) };
         Self::wake_waiter(this, failure)
@@ -1059,8 +1075,8 @@ impl TlsProtocol {
             Phase::Shutdown => "shutdown",
         };
         match tls.below(this.py())? {
-            Some(below) => Ok(format!("<TlsProtocol {side} {phase} over {}>", below.repr()?)),
-            None => Ok(format!("<TlsProtocol {side} {phase}>")),
+            Some(below) => Ok(format!("<SSLProtocol {side} {phase} over {}>", below.repr()?)),
+            None => Ok(format!("<SSLProtocol {side} {phase}>")),
         }
     }
 
@@ -1082,12 +1098,6 @@ impl TlsProtocol {
         {
             visit.call(face)?;
         }
-        if let Ok(farewell) = state.farewell.try_borrow()
-            && let Some((protocol, reason)) = &*farewell
-        {
-            visit.call(protocol)?;
-            visit.call(reason)?;
-        }
         if let Ok(waiter) = state.waiter.try_borrow()
             && let Waiter::Future(future) = &*waiter
         {
@@ -1102,8 +1112,8 @@ impl TlsProtocol {
             let content = cell.borrow_mut().take();
             drop(content);
         }
-        let (face, farewell) = (state.face.borrow_mut().take(), state.farewell.borrow_mut().take());
-        drop((face, farewell));
+        let face = state.face.borrow_mut().take();
+        drop(face);
         let waiter = state.waiter.replace(Waiter::Nobody);
         drop(waiter);
     }

@@ -10,8 +10,9 @@ Importing it changes nothing in asyncio. Three ways to use it::
 from ._ferrio import __version__
 from ._install import install, uninstall
 from .event_loop import EventLoop, new_event_loop
+from .servers import Server
 
-__all__ = ["EventLoop", "__version__", "install", "new_event_loop", "run", "uninstall"]
+__all__ = ["EventLoop", "Server", "__version__", "install", "new_event_loop", "run", "uninstall"]
 
 #: The class under the name that other loops give it.
 Loop = EventLoop

@@ -14,7 +14,7 @@ import warnings
 import weakref
 from asyncio import base_events, coroutines
 
-from . import servers
+from . import sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
 
@@ -200,6 +200,15 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
             start_serving=start_serving, cleanup_socket=cleanup_socket,
         )
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
+        """Send ``count`` bytes (None: all) of a file opened in binary mode, from ``offset``. Returns how many."""
+        return await sendfile.sendfile(self, transport, file, offset, count, fallback)
+
+    async def _sendfile_native(self, transport, file, offset, count):
+        return await sendfile.by_kernel(self, transport, file, offset, count)
 
     # --- async generators --------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ The tests make their loops in a handful of ways, and each way is led to the fact
 - `self.new_test_loop()` of the suite's own TestCase: through that method, unless the test passes a generator, which is
   the script of a simulated clock that only the suite's TestLoop has.
 
+Where a helper of the suite reads something private that it could do without, the helper is replaced (`point_helpers`).
+
 Nothing inside asyncio itself is changed but the default policy's factory: the modules of asyncio refer to their loop classes by
 names of their own. Every loop made is counted, so that a class of tests that the pointing missed can be told.
 """
@@ -70,8 +72,19 @@ def point(factory):
     asyncio.SelectorEventLoop = asyncio.BaseEventLoop = EventLoop
     if hasattr(asyncio, "EventLoop"):  # 3.13
         asyncio.EventLoop = EventLoop
-    _point_suite_utils(new_loop)
+    _point_suite_utils(new_loop, loop_class)
     return counter
+
+
+def point_helpers(module):
+    """Frees the helpers of a test module from private attributes, after it has been imported."""
+    if hasattr(module, "GatherTestsBase"):
+        # It runs the loop for as long as BaseEventLoop's `_ready` is not empty. No test of gather() takes more than a few turns.
+        def run_loop(self, loop):
+            for _ in range(10):
+                module.test_utils.run_briefly(loop)
+
+        module.GatherTestsBase._run_loop = run_loop
 
 
 def _count_stock_loops(counter):
@@ -84,7 +97,7 @@ def _count_stock_loops(counter):
     asyncio.base_events.BaseEventLoop.__init__ = counting_init
 
 
-def _point_suite_utils(new_loop):
+def _point_suite_utils(new_loop, loop_class):
     from test.test_asyncio import utils
 
     stock_new_test_loop = utils.TestCase.new_test_loop
@@ -98,8 +111,8 @@ def _point_suite_utils(new_loop):
         return loop
 
     def close_loop(loop):
-        # The suite's own reads BaseEventLoop's private `_default_executor` to wait for its threads.
-        if hasattr(loop, "_default_executor"):
+        # The suite's own reads BaseEventLoop's private `_default_executor`, to wait for its threads.
+        if not isinstance(loop, loop_class):
             stock_close_loop(loop)
         else:
             if not loop.is_closed():

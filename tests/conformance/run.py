@@ -1,6 +1,6 @@
 """CPython's own asyncio tests on ferrio's loop.
 
-    python tests/conformance/run.py                      all tests of this interpreter, about two minutes
+    python tests/conformance/run.py                      all tests of this interpreter, about a minute
     python tests/conformance/run.py --only test_sock     those whose id contains the words (or matches the pattern)
     python tests/conformance/run.py --factory asyncio    the same tests on the stock loop, for comparison
 
@@ -168,19 +168,23 @@ class Report:
             used.add(pattern)
             outcome = result["outcome"]
             if outcome in BAD and pattern:
-                outcome = "excepted"
+                self.count["excepted"] += 1
             elif outcome in BAD:
-                self.problems.append((f"{outcome.upper()} {test}", result["detail"]))
+                self.fail(outcome.upper(), test, result["detail"])
             elif outcome == "passed" and pattern:
-                outcome = "failed"
-                self.problems.append((f"PASSED {test}", f"exceptions.toml says that it fails ({pattern}): {exceptions.reasons[pattern]}"))
-            self.count["failed" if outcome in BAD else outcome] += 1
+                self.fail("PASSED", test, f"exceptions.toml says that it fails ({pattern}): {exceptions.reasons[pattern]}")
+            else:
+                self.count[outcome] += 1
         if options.only == ["*"]:
             self.check_completeness(exceptions, used, options)
 
+    def fail(self, verdict, name, detail):
+        self.count["failed"] += 1
+        self.problems.append((f"{verdict} {name}", detail))
+
     def check_completeness(self, exceptions, used, options):
         for pattern in exceptions.reasons.keys() - used:
-            self.problems.append((f"UNKNOWN {pattern}", "exceptions.toml names a test that this interpreter does not have"))
+            self.fail("UNKNOWN", pattern, "exceptions.toml names a test that this interpreter does not have")
         if pointing.is_stock(options.factory):
             return
         loops = collections.Counter()
@@ -190,9 +194,9 @@ class Report:
         for name, made in loops.items():
             listed = any(fnmatch.fnmatchcase(name, pattern) for pattern in exceptions.no_loop)
             if not made and not listed:
-                self.problems.append((f"NO LOOP {name}", "none of its tests made a loop of the factory, so they tested CPython's"))
+                self.fail("NO LOOP", name, "none of its tests made a loop of the factory: the loop they ran on was CPython's")
             elif made and listed:
-                self.problems.append((f"LOOPS {name}", f"exceptions.toml says that it makes no loop, but it made {made}"))
+                self.fail("LOOPS", name, f"exceptions.toml says that it makes no loop, but it made {made}")
 
     def write(self, directory):
         path = directory / "report.txt"
@@ -204,31 +208,34 @@ class Report:
 
     @property
     def summary(self):
-        failed = self.count["failed"] + sum(title.split()[0] in ("UNKNOWN", "NO", "LOOPS") for title, _ in self.problems)
-        return f"{self.count['passed']} passed, {failed} failed, {self.count['skipped']} skipped"
+        return "{passed} passed, {failed} failed, {skipped} skipped".format_map(self.count)
 
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--factory", default="ferrio:new_event_loop", metavar="MODULE:NAME", help="what makes the loops (default: %(default)s)")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="part of a test's id, or a pattern with *; may be repeated")
-    parser.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for one test (default: %(default)s)")
+    parser.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="for one test (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of text")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each test, and the tracebacks")
     options = parser.parse_args(arguments)
-    options.only = [word if "*" in word else f"*{word}*" for word in options.only or ["*"]]
+    options.words = options.only or ["*"]
+    options.only = [word if "*" in word else f"*{word}*" for word in options.words]
     if ":" not in options.factory:
         options.factory += ":new_event_loop"
     return options
 
 
 def modules(options):
-    """The modules of the suite, the longest first; with `--only`, those that can have a matching test."""
+    """The modules of the suite, the longest first; only those that `--only` names, if each of its words begins with a module's name."""
     directory = pathlib.Path(sysconfig.get_path("stdlib"), "test", "test_asyncio")
     names = sorted(path.stem for path in directory.glob("test_*.py"))
     if not names:
         sys.exit(f"this interpreter has no test suite: {directory} is missing")
+    named = {word.split(".")[0] for word in options.words}
+    if named <= set(names):
+        names = named
     return sorted(names, key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
 
 
@@ -253,6 +260,8 @@ def main(arguments=None):
                 count = collections.Counter(result["outcome"] for result in job.results.values())
                 say(f"{job.module:24} {job.seconds:6.1f} s  " + ", ".join(f"{count[key]} {key}" for key in sorted(count)))
 
+    if not any(job.results for job in jobs):
+        sys.exit("no test matches: " + " ".join(options.only))
     report = Report(jobs, exceptions, options)
     path = report.write(directory)
     if options.json:

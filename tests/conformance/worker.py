@@ -7,12 +7,16 @@ writing all stacks to stderr. The runner starts another process for the tests th
 
 import faulthandler
 import fnmatch
+import gc
 import importlib
 import json
 import sys
 import time
 import traceback
 import unittest
+import warnings
+
+from test import support
 
 import pointing
 
@@ -44,24 +48,29 @@ class Reporter(unittest.TestResult):
         self.counter = counter
         self.timeout = timeout
         self.outcome = None
+        self.unclosed = []
+        self.show_warning, warnings.showwarning = warnings.showwarning, self.note_warning
+
+    def note_warning(self, message, category, *where):
+        if issubclass(category, ResourceWarning):
+            self.unclosed.append(str(message))
+        self.show_warning(message, category, *where)
 
     def write(self, **event):
         self.events.write(json.dumps(event) + "\n")
         self.events.flush()
 
-    def startTest(self, test):
-        super().startTest(test)
+    def begin(self, test):
         self.outcome = ("passed", "")
         self.loops = (self.counter.factory, self.counter.stock)
         self.write(event="start", id=test_id(test))
         faulthandler.dump_traceback_later(self.timeout, exit=True)
         self.started = time.perf_counter()
 
-    def stopTest(self, test):
+    def finish(self, test):
+        seconds = round(time.perf_counter() - self.started, 3)
+        self.check_what_is_left(test)
         faulthandler.cancel_dump_traceback_later()
-        super().stopTest(test)
-        if self.outcome is None:
-            return
         outcome, detail = self.outcome
         self.outcome = None
         self.write(
@@ -69,10 +78,20 @@ class Reporter(unittest.TestResult):
             id=test_id(test),
             outcome=outcome,
             detail=detail,
-            seconds=round(time.perf_counter() - self.started, 3),
+            seconds=seconds,
             loops=self.counter.factory - self.loops[0],
             stock_loops=self.counter.stock - self.loops[1],
         )
+
+    def check_what_is_left(self, test):
+        """Fails a test that leaves threads, children or unclosed loops and transports behind. The stock loop leaves none."""
+        gc.collect()  # What it left unclosed must warn now, not in the next test.
+        for warning in self.unclosed:
+            self.settle(test, "failed", f"ResourceWarning: {warning}")
+        self.unclosed.clear()
+        if support.environment_altered:
+            support.environment_altered = False
+            self.settle(test, "failed", "threads or child processes are left: see the log")
 
     def settle(self, test, outcome, detail):
         if self.outcome is None:
@@ -106,10 +125,15 @@ class Reporter(unittest.TestResult):
         self.settle(test, "failed", "passes although the suite itself expects it to fail")
 
 
+def run_test(test, reporter):
+    # Not in startTest and stopTest: IsolatedAsyncioTestCase closes its loop after stopTest.
+    reporter.begin(test)
+    test.run(reporter)
+    reporter.finish(test)
+
+
 def main():
     job = json.loads(sys.argv[1])
-    from test import support
-
     # What regrtest runs with when no `-u` is given: no network, nothing that needs much time or memory.
     support.use_resources = {}
     counter = pointing.point(job["factory"])
@@ -122,6 +146,8 @@ def main():
                 reporter.write(event="end", id=job["module"], outcome="skipped", detail=str(skip), seconds=0, loops=0, stock_loops=0)
             reporter.write(event="complete")
             return
+        if not pointing.is_stock(job["factory"]):
+            pointing.point_helpers(module)
         suite = unittest.TestSuite()
         done = set(job["done"])
         for test in flatten(unittest.defaultTestLoader.loadTestsFromModule(module)):
@@ -132,6 +158,7 @@ def main():
                 reporter.write(event="left out", id=name)
                 continue
             suite.addTest(test)
+        unittest.TestCase.__call__ = run_test  # what a suite calls
         suite.run(reporter)
         reporter.write(event="complete")
 

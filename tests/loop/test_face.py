@@ -37,6 +37,52 @@ def fail():
     raise ValueError("a bug")
 
 
+# --- scheduling ------------------------------------------------------------------------------------------------------
+
+
+def test_scheduling_methods_take_their_arguments_by_name_too(loop):
+    ran = []
+    context = contextvars.copy_context()
+    handles = [
+        loop.call_soon(callback=lambda: ran.append("soon"), context=context),
+        loop.call_soon_threadsafe(callback=lambda: ran.append("threadsafe")),
+        loop.call_later(delay=0, callback=lambda: ran.append("later")),
+        loop.call_later(0, callback=lambda: ran.append("later 2")),
+        loop.call_at(when=0, callback=lambda: ran.append("at")),
+    ]
+    assert handles[0]._context is context
+    run_briefly(loop)
+    run_briefly(loop)
+    assert ran == ["soon", "threadsafe", "at", "later", "later 2"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda loop: loop.call_soon(),
+        lambda loop: loop.call_soon(callback=fail, nonsense=1),
+        lambda loop: loop.call_soon(fail, callback=fail),
+        lambda loop: loop.call_later(),
+        lambda loop: loop.call_later(1),
+        lambda loop: loop.call_later(None, fail),
+        lambda loop: loop.call_later(1, fail, delay=2),
+        lambda loop: loop.call_at(None, fail),
+        lambda loop: loop.call_at("soon", fail),
+        lambda loop: loop.call_at(callback=fail),
+        lambda loop: loop.time(1),
+        lambda loop: loop.create_task(),
+        lambda loop: loop.set_task_factory(1),
+        lambda loop: loop.set_exception_handler(1),
+    ],
+)
+def test_arguments_that_make_no_sense_are_type_errors(loop, call):
+    with pytest.raises(TypeError):
+        call(loop).cancel()
+        # asyncio's own loop meets the text only when it sorts its timers.
+        loop.call_at(0, fail)
+        loop.run_until_complete(asyncio.sleep(0))
+
+
 # --- debug mode ------------------------------------------------------------------------------------------------------
 
 

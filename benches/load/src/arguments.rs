@@ -51,14 +51,9 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
     let (mut size, mut path) = (1024, String::from("/"));
     let (mut connections, mut server_pid) = (1, None);
     let mut nap = Duration::from_secs(1);
-    let (mut until, mut warmup) = (
-        Until::Elapsed(Duration::from_secs(1)),
-        Duration::from_millis(200),
-    );
+    let (mut until, mut warmup) = (Until::Elapsed(Duration::from_secs(1)), Duration::from_millis(200));
     while let Some(option) = words.next() {
-        let value = words
-            .next()
-            .ok_or_else(|| format!("{option} needs a value"))?;
+        let value = words.next().ok_or_else(|| format!("{option} needs a value"))?;
         match option.as_str() {
             "--size" => size = number(&option, &value)?,
             "--path" => path = value,
@@ -79,15 +74,7 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
         "echo" => Exchange::echo(size),
         _ => return Err(USAGE.into()),
     };
-    Ok(Plan {
-        exchange,
-        address,
-        connections,
-        until,
-        warmup,
-        server_pid,
-        nap,
-    })
+    Ok(Plan { exchange, address, connections, until, warmup, server_pid, nap })
 }
 
 fn address(word: &str) -> Result<Address, String> {
@@ -100,14 +87,11 @@ fn address(word: &str) -> Result<Address, String> {
 }
 
 fn number<T: std::str::FromStr>(option: &str, value: &str) -> Result<T, String> {
-    value
-        .parse()
-        .map_err(|_| format!("{option}: not a number: {value}"))
+    value.parse().map_err(|_| format!("{option}: not a number: {value}"))
 }
 
 fn seconds(option: &str, value: &str) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(number(option, value)?)
-        .map_err(|_| format!("{option}: not a duration: {value}"))
+    Duration::try_from_secs_f64(number(option, value)?).map_err(|_| format!("{option}: not a duration: {value}"))
 }
 
 #[cfg(test)]
@@ -120,16 +104,11 @@ mod tests {
 
     #[test]
     fn options_override_the_defaults() {
-        let plan = parse_line(
-            "echo unix:/tmp/s --connections 10 --requests 5 --warmup 0 --nap 0 --server-pid 7",
-        )
-        .unwrap();
+        let plan =
+            parse_line("echo unix:/tmp/s --connections 10 --requests 5 --warmup 0 --nap 0 --server-pid 7").unwrap();
         assert_eq!(plan.address, Address::Unix("/tmp/s".into()));
         assert_eq!((plan.connections, plan.until), (10, Until::Answers(5)));
-        assert_eq!(
-            (plan.warmup, plan.nap, plan.server_pid),
-            (Duration::ZERO, Duration::ZERO, Some(7))
-        );
+        assert_eq!((plan.warmup, plan.nap, plan.server_pid), (Duration::ZERO, Duration::ZERO, Some(7)));
     }
 
     #[test]

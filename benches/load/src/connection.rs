@@ -41,12 +41,7 @@ impl Connection {
                 socket.into()
             }
         };
-        Ok(Self {
-            socket: socket.into(),
-            sent: 0,
-            answer: Vec::new(),
-            started: Instant::now(),
-        })
+        Ok(Self { socket: socket.into(), sent: 0, answer: Vec::new(), started: Instant::now() })
     }
 
     /// The socket, to be watched.
@@ -59,11 +54,7 @@ impl Connection {
     ///
     /// Only one request is under way, so nothing can follow a complete answer: there is no need to read until the
     /// socket is empty, and a read that leaves room in the buffer has emptied it.
-    pub fn advance(
-        &mut self,
-        exchange: &Exchange,
-        buffer: &mut [u8],
-    ) -> Result<Option<u64>, String> {
+    pub fn advance(&mut self, exchange: &Exchange, buffer: &mut [u8]) -> Result<Option<u64>, String> {
         self.send(exchange.request())?;
         loop {
             let count = match self.socket.read(buffer) {

@@ -29,21 +29,14 @@ impl Exchange {
     pub fn echo(size: usize) -> Self {
         // No two neighbouring bytes alike and no period that divides a buffer's size: a lost or doubled piece shows.
         let request = (0..size).map(|i| (i % 251) as u8).collect();
-        Self {
-            request,
-            rule: Rule::Echo,
-        }
+        Self { request, rule: Rule::Echo }
     }
 
     /// `GET path` on a connection that stays open.
     pub fn http(path: &str) -> Self {
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ferrio-load\r\nAccept: */*\r\n\r\n"
-        );
-        Self {
-            request: request.into_bytes(),
-            rule: Rule::Http,
-        }
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: ferrio-load\r\nAccept: */*\r\n\r\n");
+        Self { request: request.into_bytes(), rule: Rule::Http }
     }
 
     /// The bytes to send.
@@ -66,8 +59,7 @@ fn judge_http(answer: &[u8]) -> Result<Progress, String> {
     let Some(head_end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
         return Ok(Progress::Partial);
     };
-    let head =
-        std::str::from_utf8(&answer[..head_end]).map_err(|_| "the response's head is not text")?;
+    let head = std::str::from_utf8(&answer[..head_end]).map_err(|_| "the response's head is not text")?;
     let mut lines = head.split("\r\n");
     let status = lines.next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
@@ -105,21 +97,10 @@ mod tests {
         let exchange = Exchange::http("/");
         let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc";
         assert_eq!(exchange.judge(&whole[..10]), Ok(Progress::Partial));
-        assert_eq!(
-            exchange.judge(&whole[..whole.len() - 1]),
-            Ok(Progress::Partial)
-        );
+        assert_eq!(exchange.judge(&whole[..whole.len() - 1]), Ok(Progress::Partial));
         assert_eq!(exchange.judge(whole), Ok(Progress::Complete));
-        assert!(
-            exchange
-                .judge(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd")
-                .is_err()
-        );
-        assert!(
-            exchange
-                .judge(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
-                .is_err()
-        );
+        assert!(exchange.judge(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcd").is_err());
+        assert!(exchange.judge(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").is_err());
         assert!(exchange.judge(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
     }
 }

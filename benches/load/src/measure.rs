@@ -62,12 +62,7 @@ pub fn run(plan: &Plan) -> Result<Report, String> {
         return Err("no request was answered in the time given".into());
     }
     latencies.sort_unstable();
-    Ok(Report {
-        connections: plan.connections,
-        elapsed,
-        server_cpu,
-        latencies,
-    })
+    Ok(Report { connections: plan.connections, elapsed, server_cpu, latencies })
 }
 
 fn server_cpu_time(pid: i32) -> Result<Duration, String> {
@@ -89,16 +84,9 @@ impl<'a> Load<'a> {
             .map_err(|error| format!("connecting to {:?}: {error}", plan.address))?;
         let epoll = Epoll::new(plan.connections).map_err(|error| format!("epoll: {error}"))?;
         for (token, connection) in connections.iter().enumerate() {
-            epoll
-                .watch(connection.fd(), token)
-                .map_err(|error| format!("epoll: {error}"))?;
+            epoll.watch(connection.fd(), token).map_err(|error| format!("epoll: {error}"))?;
         }
-        Ok(Self {
-            plan,
-            connections,
-            epoll,
-            buffer: vec![0; BUFFER],
-        })
+        Ok(Self { plan, connections, epoll, buffer: vec![0; BUFFER] })
     }
 
     /// Exchanges until the end and returns the nanoseconds of every answer.
@@ -115,15 +103,9 @@ impl<'a> Load<'a> {
                 return Ok(latencies);
             }
             let mut silent = true;
-            for token in self
-                .epoll
-                .wait(self.plan.nap)
-                .map_err(|error| format!("epoll: {error}"))?
-            {
+            for token in self.epoll.wait(self.plan.nap).map_err(|error| format!("epoll: {error}"))? {
                 silent = false;
-                if let Some(taken) =
-                    self.connections[token].advance(&self.plan.exchange, &mut self.buffer)?
-                {
+                if let Some(taken) = self.connections[token].advance(&self.plan.exchange, &mut self.buffer)? {
                     latencies.push(taken);
                 }
             }

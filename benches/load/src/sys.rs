@@ -19,33 +19,17 @@ impl Epoll {
         }
         // SAFETY: the descriptor is new, open and owned by nobody else.
         let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self {
-            epoll,
-            events: vec![libc::epoll_event { events: 0, u64: 0 }; capacity],
-        })
+        Ok(Self { epoll, events: vec![libc::epoll_event { events: 0, u64: 0 }; capacity] })
     }
 
     /// Reports `token` from now on whenever the socket becomes readable or writable.
     pub fn watch(&self, socket: BorrowedFd<'_>, token: usize) -> io::Result<()> {
         let interest = (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLET) as u32;
-        let mut event = libc::epoll_event {
-            events: interest,
-            u64: token as u64,
-        };
+        let mut event = libc::epoll_event { events: interest, u64: token as u64 };
         // SAFETY: both descriptors are open, and the event outlives the call, which copies it.
-        let result = unsafe {
-            libc::epoll_ctl(
-                self.epoll.as_raw_fd(),
-                libc::EPOLL_CTL_ADD,
-                socket.as_raw_fd(),
-                &mut event,
-            )
-        };
-        if result < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(())
-        }
+        let result =
+            unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, socket.as_raw_fd(), &mut event) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Waits for news; no tokens when the time is over first.
@@ -53,12 +37,7 @@ impl Epoll {
         let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the pointer and the length describe `events`, which is borrowed mutably for the whole call.
         let count = unsafe {
-            libc::epoll_wait(
-                self.epoll.as_raw_fd(),
-                self.events.as_mut_ptr(),
-                self.events.len() as i32,
-                milliseconds,
-            )
+            libc::epoll_wait(self.epoll.as_raw_fd(), self.events.as_mut_ptr(), self.events.len() as i32, milliseconds)
         };
         let count = match usize::try_from(count) {
             Ok(count) => count,
@@ -79,10 +58,7 @@ pub fn cpu_time_of(pid: i32) -> io::Result<Duration> {
     if error != 0 {
         return Err(io::Error::from_raw_os_error(error));
     }
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a local that outlives the call.
     if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
         return Err(io::Error::last_os_error());

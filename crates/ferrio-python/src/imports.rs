@@ -16,6 +16,7 @@ pub struct Imports {
     pub events: Py<PyModule>,
     pub ensure_future: Py<PyAny>,
     pub is_future: Py<PyAny>,
+    pub sendfile_not_available: Py<PyAny>,
     /// `asyncio.base_events._run_until_complete_cb`: anyio recognises a root task by it.
     pub run_until_complete_cb: Py<PyAny>,
     pub get_asyncgen_hooks: Py<PyAny>,
@@ -71,6 +72,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             events: py.import("asyncio.events")?.unbind(),
             ensure_future: get(&asyncio, "ensure_future")?,
             is_future: get(&asyncio, "isfuture")?,
+            sendfile_not_available: get(&asyncio, "SendfileNotAvailableError")?,
             run_until_complete_cb: get(&base_events, "_run_until_complete_cb")?,
             get_asyncgen_hooks: get(&sys, "get_asyncgen_hooks")?,
             set_asyncgen_hooks: get(&sys, "set_asyncgen_hooks")?,

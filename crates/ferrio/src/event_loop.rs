@@ -21,6 +21,7 @@ use async_task::Runnable;
 use crate::cause::{Cause, Kind};
 use crate::clock::Clock;
 use crate::descriptors::{Descriptors, Direction, Slot, WaitId, Waiter, Watcher, split, token};
+use crate::fork;
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::poll::{self, Event, Interest, Mode, Poller, RawFd};
@@ -53,6 +54,8 @@ pub struct Engine<H: Host> {
     clock: Clock,
     /// Gone once the loop is closed.
     poller: Short<Option<Arc<Poller>>>,
+    /// In which process that poller was opened: see [`fork`].
+    forks: Cell<u32>,
     remote: Arc<Remote<H::Job>>,
     ready: Short<Ready<Work<H::Job>>>,
     timers: Short<Timers<Due<H::Job>>>,
@@ -107,6 +110,7 @@ impl<J: Send + 'static> Remote<J> {
 impl<H: Host> Engine<H> {
     /// A loop with nothing to do.
     pub fn new(host: H, clock: Clock, order: Order) -> io::Result<Self> {
+        fork::watch_forks();
         let poller = Poller::new()?;
         static LOOPS: AtomicU64 = AtomicU64::new(0);
         let remote = Arc::new(Remote {
@@ -118,6 +122,7 @@ impl<H: Host> Engine<H> {
             host,
             clock,
             poller: Short::new(Some(Arc::new(poller))),
+            forks: Cell::new(fork::count()),
             remote,
             ready: Short::new(Ready::new(order)),
             timers: Short::default(),
@@ -220,6 +225,7 @@ impl<H: Host> Engine<H> {
 
     /// As [`wake_on`](Self::wake_on), with a name for the wait, so that [`leave_wait`](Self::leave_wait) can end it.
     pub fn join_wait(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId> {
+        self.notice_fork()?;
         let id = WaitId(self.waits.get());
         self.waits.set(id.0 + 1);
         let mut waiter = Some(Waiter { id, waker });
@@ -299,6 +305,7 @@ impl<H: Host> Engine<H> {
     /// are woken, and those that still want to wait do so again.
     #[must_use = "dropping the value may run foreign code: do it where that is allowed"]
     pub fn unwatch(&self, fd: RawFd, direction: Direction) -> Option<H::Job> {
+        self.leave_parent_alone();
         let removed = self.descriptors.with(|all| {
             let slot = all.get(fd)?;
             let removed = slot.watchers[direction as usize].take()?;
@@ -327,8 +334,10 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    /// Drops a registration kept for the next wait: `fd` is about to be closed or handed away.
+    /// Drops a registration kept for the next wait: `fd` is about to be closed or handed away. Futures that waited are
+    /// woken, to find that out.
     pub fn release(&self, fd: RawFd) {
+        self.leave_parent_alone();
         let watchers = self.descriptors.with(|all| {
             let slot = all.get(fd)?;
             if slot.armed.take().is_some() {
@@ -337,7 +346,7 @@ impl<H: Host> Engine<H> {
             slot.generation = slot.generation.wrapping_add(1);
             Some(std::mem::take(&mut slot.watchers))
         });
-        drop(watchers);
+        watchers.into_iter().flatten().flatten().for_each(wake_all);
     }
 
     /// Whether a job watches this direction of `fd`.
@@ -351,6 +360,7 @@ impl<H: Host> Engine<H> {
         direction: Direction,
         watcher: Watcher<H::Job>,
     ) -> io::Result<Option<Watcher<H::Job>>> {
+        self.notice_fork()?;
         let mut watcher = Some(watcher);
         let armed = self.descriptors.with(|all| {
             // A number that nobody has watched yet may be no descriptor at all: ask the kernel before making room.
@@ -392,6 +402,49 @@ impl<H: Host> Engine<H> {
 
     fn forget(&self, fd: RawFd) {
         self.poller.with(|poller| poller.as_ref().map(|poller| poller.forget(fd)));
+    }
+
+    /// In the child of a fork: opens a poller of the child's own, which knows all that the parent's did. It happens by
+    /// itself as soon as the loop is used.
+    ///
+    /// # Errors
+    /// The operating system's, if it has no descriptors left. The parent's poller is let go of all the same.
+    pub fn after_fork(&self) -> io::Result<()> {
+        self.forks.set(fork::count());
+        let opened = self.poller.with(|poller| poller.is_some()).then(Poller::new).transpose();
+        let (poller, result) = match opened {
+            Ok(poller) => (poller.map(Arc::new), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let waker = poller.as_ref().map(|poller| poller.waker());
+        let inherited = self.poller.with(|place| std::mem::replace(place, poller));
+        let former = std::mem::replace(&mut *self.remote.waker.lock().unwrap_or_else(PoisonError::into_inner), waker);
+        if cfg!(target_os = "linux") {
+            // Closes the child's numbers; the parent's poller is none the wiser.
+            drop((inherited, former));
+        } else {
+            // A kqueue is not inherited: its number is nobody's, or somebody else's by now.
+            std::mem::forget((inherited, former));
+        }
+        self.descriptors.with(|all| {
+            for (fd, slot) in all.iter() {
+                slot.armed = None;
+                // Fails for what the child has closed, which has no news.
+                drop(self.rearm(fd, slot));
+            }
+        });
+        result
+    }
+
+    #[inline]
+    fn notice_fork(&self) -> io::Result<()> {
+        if self.forks.get() == fork::count() { Ok(()) } else { self.after_fork() }
+    }
+
+    /// [`notice_fork`](Self::notice_fork) for those who only take back: without a poller nothing is left to take back.
+    #[inline]
+    fn leave_parent_alone(&self) {
+        drop(self.notice_fork());
     }
 
     // --- running ---------------------------------------------------------------------------------------------------
@@ -470,6 +523,7 @@ impl<H: Host> Engine<H> {
     }
 
     fn wait(&self, cx: H::Cx<'_>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.notice_fork()?;
         let poller = self.poller()?;
         let busy = self.stopping.get() || !self.ready.with(|ready| ready.is_empty());
         if busy || !self.remote.inbox.is_empty() {
@@ -613,6 +667,7 @@ impl<H: Host> Engine<H> {
     /// Forgets everything that waits: ready entries, timers, watchers, messages. Dropping them may run foreign code
     /// that adds more, so this goes on until nothing is left.
     pub fn clear(&self) {
+        self.leave_parent_alone();
         // What is dropped here finds its loop, to take back what it has left with it.
         let _current = task::Current::enter(self);
         loop {

@@ -57,6 +57,7 @@ pub mod cause;
 pub mod clock;
 mod descriptors;
 pub mod event_loop;
+pub mod fork;
 pub mod host;
 pub mod inbox;
 pub mod net;

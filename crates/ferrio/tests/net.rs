@@ -149,7 +149,11 @@ fn several_tasks_may_accept_from_one_listener() {
         accepting[0].cancel();
         let first = TcpStream::connect(address).await?;
         sleep(SOON).await;
-        assert_eq!(accepting.iter().filter(|task| task.is_finished()).count(), 2, "the cancelled and one of the others");
+        assert_eq!(
+            accepting.iter().filter(|task| task.is_finished()).count(),
+            2,
+            "the cancelled and one of the others"
+        );
         let second = TcpStream::connect(address).await?;
         let results = timeout(Duration::from_secs(5), gather(accepting)).await.expect("both are accepted");
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 2);

@@ -17,6 +17,8 @@ mod processes;
 mod resolver;
 mod scheduling;
 #[cfg(unix)]
+mod sendfile;
+#[cfg(unix)]
 pub mod signals;
 #[cfg(unix)]
 pub mod sockets;
@@ -241,8 +243,6 @@ struct Running<'a, 'py> {
     imports: &'static Imports,
     asyncgen_hooks: Bound<'py, PyAny>,
     origin_depth: usize,
-    #[cfg(unix)]
-    wakeup: Option<signals::Wakeup>,
 }
 
 impl<'a, 'py> Running<'a, 'py> {
@@ -257,23 +257,22 @@ impl<'a, 'py> Running<'a, 'py> {
         // SAFETY: no arguments; the number is the one `threading.get_ident()` gives.
         let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
         this.get().core.enter(ident as usize);
-        let running = Running {
-            this,
-            imports,
-            asyncgen_hooks,
-            origin_depth,
-            #[cfg(unix)]
-            wakeup: signals::enter(this, ident as usize)?,
-        };
+        let running = Running { this, imports, asyncgen_hooks, origin_depth };
+        #[cfg(unix)]
+        if let Err(error) = signals::enter(this, ident as usize) {
+            running.leave()?;
+            return Err(error);
+        }
         imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
         Ok(running)
     }
 
     fn leave(self) -> PyResult<()> {
         let py = self.this.py();
-        #[cfg(unix)]
-        signals::leave(self.wakeup);
+        // First what cannot fail: a loop must not go on counting as running.
         self.this.get().core.leave();
+        #[cfg(unix)]
+        signals::leave(self.this)?;
         self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
         self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;

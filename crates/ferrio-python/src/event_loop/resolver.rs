@@ -19,7 +19,10 @@ use crate::imports::imports;
 #[pymethods]
 impl Loop {
     /// Like socket.getaddrinfo(), without blocking the loop.
-    #[pyo3(signature = (host, port, *, family=None, r#type=None, proto=None, flags=None))]
+    #[pyo3(
+        signature = (host, port, *, family=None, r#type=None, proto=None, flags=None),
+        text_signature = "($self, host, port, *, family=0, type=0, proto=0, flags=0)"
+    )]
     fn getaddrinfo<'py>(
         this: &Bound<'py, Self>,
         host: Py<PyAny>,
@@ -50,7 +53,7 @@ impl Loop {
     }
 
     /// Like socket.getnameinfo(), without blocking the loop.
-    #[pyo3(signature = (sockaddr, flags=None))]
+    #[pyo3(signature = (sockaddr, flags=None), text_signature = "($self, sockaddr, flags=0)")]
     fn getnameinfo<'py>(
         this: &Bound<'py, Self>,
         sockaddr: Py<PyAny>,

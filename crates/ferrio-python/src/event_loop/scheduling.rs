@@ -21,28 +21,28 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
     install(
         &class,
         c"call_soon",
-        c"call_soon($self, callback, /, *args, context=None)\n--\n\n\
+        c"call_soon($self, callback, *args, context=None)\n--\n\n\
           Run callback(*args) in the next turn of the loop. From another thread it goes through the inbox.",
         raw_call_soon,
     )?;
     install(
         &class,
         c"call_soon_threadsafe",
-        c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n\
+        c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
           Like call_soon(), from any thread; wakes the loop if it sleeps.",
         raw_call_soon_threadsafe,
     )?;
     install(
         &class,
         c"call_later",
-        c"call_later($self, delay, callback, /, *args, context=None)\n--\n\n\
+        c"call_later($self, delay, callback, *args, context=None)\n--\n\n\
           Run callback(*args) after delay seconds.",
         raw_call_later,
     )?;
     install(
         &class,
         c"call_at",
-        c"call_at($self, when, callback, /, *args, context=None)\n--\n\n\
+        c"call_at($self, when, callback, *args, context=None)\n--\n\n\
           Run callback(*args) when time() reaches when (seconds).",
         raw_call_at,
     )?;
@@ -56,7 +56,7 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
     install(
         &class,
         c"create_task",
-        c"create_task($self, coro, /, **kwargs)\n--\n\n\
+        c"create_task($self, coro, **kwargs)\n--\n\n\
           Schedule a coroutine as a task. Keywords go to the task factory, or to asyncio.Task.",
         raw_create_task,
     )
@@ -101,13 +101,13 @@ macro_rules! raw_method {
 }
 
 raw_method!(raw_call_soon, |this, arguments| {
-    let handle = new_handle(this, &arguments, "call_soon", 0)?;
+    let handle = new_handle(this, &arguments, "call_soon")?;
     this.get().core.soon(Job::Handle(handle.clone().unbind()));
     Ok(handle)
 });
 
 raw_method!(raw_call_soon_threadsafe, |this, arguments| {
-    let handle = new_handle(this, &arguments, "call_soon_threadsafe", 0)?;
+    let handle = new_handle(this, &arguments, "call_soon_threadsafe")?;
     this.get().core.soon(Job::Handle(handle.clone().unbind()));
     Ok(handle)
 });
@@ -115,12 +115,12 @@ raw_method!(raw_call_soon_threadsafe, |this, arguments| {
 raw_method!(raw_call_later, |this, arguments| {
     let delay = seconds(this.py(), &arguments, "call_later", "delay")?;
     let core = &this.get().core;
-    call_at(this, &arguments, "call_later", core.now() as f64 / 1e9 + delay)
+    call_at(this, &arguments, "call_later", "delay", core.now() as f64 / 1e9 + delay)
 });
 
 raw_method!(raw_call_at, |this, arguments| {
     let when = seconds(this.py(), &arguments, "call_at", "when")?;
-    call_at(this, &arguments, "call_at", when)
+    call_at(this, &arguments, "call_at", "when", when)
 });
 
 raw_method!(raw_time, |this, arguments| {
@@ -198,17 +198,16 @@ fn no_arguments(name: &str, arguments: &Arguments<'_, '_>) -> PyResult<()> {
     Err(PyTypeError::new_err(format!("{name}() takes no arguments")))
 }
 
-/// A handle from the arguments `(…skipped, callback, *args, context=None)`.
+/// A handle from the arguments `(callback, *args, context=None)`.
 #[inline]
 fn new_handle<'py>(
     this: &Bound<'py, Loop>,
     arguments: &Arguments<'_, 'py>,
     name: &'static str,
-    skipped: usize,
 ) -> PyResult<Bound<'py, PyAny>> {
     let core = &this.get().core;
     core.check_closed()?;
-    let (callback, values, context) = parse(this.py(), arguments, name, skipped)?;
+    let (callback, values, context) = parse(this.py(), arguments, name, None)?;
     if core.debug() {
         check_debug(this, core, callback, name)?;
     }
@@ -224,11 +223,12 @@ fn call_at<'py>(
     this: &Bound<'py, Loop>,
     arguments: &Arguments<'_, 'py>,
     name: &'static str,
+    first: &'static str,
     when: f64,
 ) -> PyResult<Bound<'py, PyAny>> {
     let core = &this.get().core;
     core.check_closed()?;
-    let (callback, values, context) = parse(this.py(), arguments, name, 1)?;
+    let (callback, values, context) = parse(this.py(), arguments, name, Some(first))?;
     if core.debug() {
         check_debug(this, core, callback, name)?;
     }
@@ -263,17 +263,20 @@ pub fn nanoseconds(when: f64) -> u64 {
     nanoseconds
 }
 
-/// The first argument as a number of seconds.
+/// The first argument, which may be given by its name `what`, as a number of seconds.
 fn seconds(py: Python<'_>, arguments: &Arguments<'_, '_>, name: &str, what: &str) -> PyResult<f64> {
-    let Some(value) = arguments.positional().first() else {
-        return Err(PyTypeError::new_err(format!(
-            "{name}() missing 2 required positional arguments: '{what}' and 'callback'"
-        )));
+    let value: Bound<'_, PyAny> = match arguments.positional().first() {
+        // SAFETY: a borrowed reference that outlives the call.
+        Some(value) => unsafe { Bound::from_borrowed_ptr(py, *value) },
+        None => match arguments.keywords().find(|(keyword, _)| keyword.eq(what).unwrap_or(false)) {
+            Some((_, value)) => value,
+            None => {
+                return Err(PyTypeError::new_err(format!("{name}() missing 1 required positional argument: '{what}'")));
+            }
+        },
     };
-    // SAFETY: a borrowed reference that outlives the call.
-    let value: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, *value) };
     if value.is_none() {
-        return Err(PyTypeError::new_err(format!("{what} cannot be None")));
+        return Err(PyTypeError::new_err(format!("{what} must not be None")));
     }
     let seconds: f64 = value.extract()?;
     if seconds.is_nan() {
@@ -284,13 +287,15 @@ fn seconds(py: Python<'_>, arguments: &Arguments<'_, '_>, name: &str, what: &str
 
 type Parsed<'a, 'py> = (Raw, &'a [Raw], Bound<'py, PyAny>);
 
+/// Callback, its arguments and its context, from `(first, callback, *args, context=None)`; `first` is for the caller.
 #[inline]
 fn parse<'a, 'py>(
     py: Python<'py>,
     arguments: &Arguments<'a, 'py>,
     name: &str,
-    skipped: usize,
+    first: Option<&str>,
 ) -> PyResult<Parsed<'a, 'py>> {
+    let skipped = usize::from(first.is_some());
     let mut callback = arguments.positional().get(skipped).copied();
     let mut context = None;
     if arguments.has_keywords() {
@@ -299,6 +304,9 @@ fn parse<'a, 'py>(
                 context = Some(value).filter(|value| !value.is_none());
             } else if callback.is_none() && keyword.eq(intern!(py, "callback"))? {
                 callback = Some(value.as_ptr());
+            } else if arguments.positional().is_empty() && first.is_some_and(|first| keyword.eq(first).unwrap_or(false))
+            {
+                // The caller has it.
             } else {
                 return Err(PyTypeError::new_err(format!("{name}() got an unexpected keyword argument '{keyword}'")));
             }

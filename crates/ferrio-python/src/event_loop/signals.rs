@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use ferrio::Direction;
 use ferrio::cause::{Cause, Kind};
+use ferrio::fork;
 use ferrio::poll::RawFd;
 use pyo3::exceptions::{PyOSError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
@@ -27,16 +28,12 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::Loop;
 use crate::core::{Confined, Core, Job};
+use crate::errors::from_io;
 use crate::ffi::context::copy_current;
+use crate::ffi::wakeup::set_wakeup_fd;
 use crate::handle;
 use crate::imports::imports;
 use crate::transports::pipe::set_nonblocking;
-
-unsafe extern "C" {
-    /// Sets the descriptor that the C signal handler writes to (-1: none) and returns the former one. Part of CPython's
-    /// API since 3.1; its callers must be the main thread.
-    fn PySignal_SetWakeupFd(fd: c_int) -> c_int;
-}
 
 /// A loop's share of the process's signals.
 pub struct Signals {
@@ -48,6 +45,8 @@ pub struct Signals {
 struct State {
     /// Made when the loop first runs in the main thread.
     pipe: RefCell<Option<Pipe>>,
+    /// What stands in CPython's handler while this loop runs in the main thread; -1 otherwise.
+    ours: Cell<RawFd>,
     /// Whose descriptor stood there before this run: it still hears of every signal.
     former: Cell<RawFd>,
 }
@@ -55,11 +54,13 @@ struct State {
 struct Pipe {
     reader: PipeReader,
     writer: PipeWriter,
+    /// In which process it was opened: a forked child has its parent's pipe, and would read its parent's wake-ups.
+    forks: u32,
 }
 
 impl Signals {
     pub fn new(py: Python<'_>) -> Self {
-        let state = State { pipe: RefCell::default(), former: Cell::new(-1) };
+        let state = State { pipe: RefCell::default(), ours: Cell::new(-1), former: Cell::new(-1) };
         Signals { handlers: PyDict::new(py).unbind(), state: Confined::new(state) }
     }
 
@@ -70,53 +71,59 @@ impl Signals {
 
 // --- the wake-up ---------------------------------------------------------------------------------------------------
 
-/// What [`leave`] needs to know about a run in the main thread.
-pub struct Wakeup {
-    ours: RawFd,
-    former: RawFd,
-}
-
 /// A run begins in the thread `ident`: if that is the main thread, signals wake this loop.
-pub fn enter(this: &Bound<'_, Loop>, ident: usize) -> PyResult<Option<Wakeup>> {
+pub fn enter(this: &Bound<'_, Loop>, ident: usize) -> PyResult<()> {
     let py = this.py();
     let main_thread = imports(py)?.main_thread.bind(py).call0()?;
     if main_thread.getattr(intern!(py, "ident"))?.extract::<Option<usize>>()? != Some(ident) {
-        return Ok(None);
+        return Ok(());
     }
     let Loop { core, signals, .. } = this.get();
     let state = signals.state.get(core)?;
-    let known = state.pipe.borrow().as_ref().map(|pipe| pipe.writer.as_raw_fd());
-    let ours = match known {
-        Some(writer) => writer,
-        None => open_pipe(core, state)?,
-    };
-    // SAFETY: this is the main thread; the pipe is open for as long as its number stands there (see `leave`).
-    let former = unsafe { PySignal_SetWakeupFd(ours) };
-    state.former.set(former);
-    Ok(Some(Wakeup { ours, former }))
+    let ours = own_pipe(core, state)?;
+    // The pipe stays open for as long as its number stands there.
+    state.former.set(set_wakeup_fd(py, ours)?);
+    state.ours.set(ours);
+    Ok(())
 }
 
-fn open_pipe(core: &Arc<Core>, state: &State) -> PyResult<RawFd> {
-    let (reader, writer) = io::pipe()?;
-    for fd in [reader.as_raw_fd(), writer.as_raw_fd()] {
-        set_nonblocking(fd)?;
+/// The descriptor that wakes this loop in this process.
+fn own_pipe(core: &Arc<Core>, state: &State) -> PyResult<RawFd> {
+    let known = state.pipe.borrow().as_ref().map(|pipe| (pipe.writer.as_raw_fd(), pipe.forks));
+    if let Some((writer, forks)) = known
+        && forks == fork::count()
+    {
+        return Ok(writer);
     }
-    drop(core.engine()?.watch(reader.as_raw_fd(), Direction::Read, Job::Signals)?);
+    let (reader, writer) = io::pipe().map_err(from_io)?;
+    for fd in [reader.as_raw_fd(), writer.as_raw_fd()] {
+        set_nonblocking(fd).map_err(from_io)?;
+    }
+    let engine = core.engine()?;
+    drop(engine.watch(reader.as_raw_fd(), Direction::Read, Job::Signals).map_err(from_io)?);
     let fd = writer.as_raw_fd();
-    *state.pipe.borrow_mut() = Some(Pipe { reader, writer });
+    let inherited = state.pipe.replace(Some(Pipe { reader, writer, forks: fork::count() }));
+    if let Some(inherited) = inherited {
+        engine.release(inherited.reader.as_raw_fd());
+    }
     Ok(fd)
 }
 
 /// The run is over: signals go where they went before, unless somebody has redirected them meanwhile.
-pub fn leave(wakeup: Option<Wakeup>) {
-    let Some(Wakeup { ours, former }) = wakeup else { return };
-    // SAFETY: the main thread still; `former` was in use before the run.
-    unsafe {
-        let present = PySignal_SetWakeupFd(former);
-        if present != ours {
-            PySignal_SetWakeupFd(present);
-        }
+pub fn leave(this: &Bound<'_, Loop>) -> PyResult<()> {
+    let Loop { core, signals, .. } = this.get();
+    let state = signals.state.get(core)?;
+    let ours = state.ours.replace(-1);
+    if ours < 0 {
+        return Ok(());
     }
+    // A descriptor that its owner has closed meanwhile cannot be put back: then nobody is told.
+    let py = this.py();
+    let present = set_wakeup_fd(py, state.former.replace(-1)).or_else(|_| set_wakeup_fd(py, -1))?;
+    if present != ours {
+        set_wakeup_fd(py, present)?;
+    }
+    Ok(())
 }
 
 /// A signal has woken the loop: CPython runs the Python handlers of all that it has noted.
@@ -126,6 +133,16 @@ pub fn leave(wakeup: Option<Wakeup>) {
 pub fn arrived(this: &Bound<'_, Loop>) -> PyResult<()> {
     let Loop { core, signals, .. } = this.get();
     let state = signals.state.get(core)?;
+    let inherited = state.pipe.borrow().as_ref().is_some_and(|pipe| pipe.forks != fork::count());
+    if inherited {
+        // What is in there is for the parent.
+        let ours = own_pipe(core, state)?;
+        if state.ours.get() >= 0 {
+            state.ours.set(ours);
+            set_wakeup_fd(this.py(), ours)?;
+        }
+        return this.py().check_signals();
+    }
     // First the pipe, then the handlers: a signal that comes in between wakes the loop once more.
     let mut bytes = [0; 512];
     let count = state.pipe.borrow().as_ref().map_or(Ok(0), |pipe| (&pipe.reader).read(&mut bytes)).unwrap_or(0);

@@ -53,7 +53,7 @@ impl Loop {
     }
 
     /// Receive one datagram into a writable buffer, at most nbytes (0: as many as fit); returns (count, address).
-    #[pyo3(signature = (sock, buf, nbytes=None))]
+    #[pyo3(signature = (sock, buf, nbytes=None), text_signature = "($self, sock, buf, nbytes=0)")]
     fn sock_recvfrom_into<'py>(
         this: &Bound<'py, Self>,
         sock: Py<PyAny>,
@@ -163,7 +163,8 @@ fn receive_into(sock: &Bound<'_, PyAny>, buf: &Bound<'_, PyAny>) -> PyResult<Opt
     }
 }
 
-async fn send_all(core: Arc<Core>, sock: Py<PyAny>, data: Py<PyAny>) -> PyResult<Py<PyAny>> {
+/// Sends all of `data`, as `sock_sendall` does.
+pub async fn send_all(core: Arc<Core>, sock: Py<PyAny>, data: Py<PyAny>) -> PyResult<Py<PyAny>> {
     // Held to the end: nobody can resize what is being sent.
     let data = Python::attach(|py| {
         check_socket(&core, sock.bind(py))?;

@@ -7,4 +7,6 @@ pub mod bytes;
 pub mod context;
 pub mod error;
 pub mod method;
+#[cfg(unix)]
+pub mod wakeup;
 pub mod window;

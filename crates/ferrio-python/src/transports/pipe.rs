@@ -25,6 +25,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::stream::{warn_unclosed, water_marks};
 use crate::core::{Call, Confined, Core, Job};
+use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
 
@@ -67,8 +68,8 @@ impl End {
     fn new(pipe: &Bound<'_, PyAny>, protocol: Bound<'_, PyAny>, refusal: &'static str) -> PyResult<Self> {
         let py = pipe.py();
         let fd: RawFd = pipe.call_method0(intern!(py, "fileno"))?.extract()?;
-        let kind = kind_of(fd)?.ok_or_else(|| PyValueError::new_err(refusal))?;
-        set_nonblocking(fd)?;
+        let kind = kind_of(fd).map_err(from_io)?.ok_or_else(|| PyValueError::new_err(refusal))?;
+        set_nonblocking(fd).map_err(from_io)?;
         let extra = PyDict::new(py);
         extra.set_item(intern!(py, "pipe"), pipe)?;
         Ok(End {
@@ -179,19 +180,27 @@ impl End {
         pipe.call_method0(py, intern!(py, "close")).map(drop)
     }
 
+    /// Whether somebody has closed the file without this transport.
+    fn is_file_closed(&self, py: Python<'_>) -> bool {
+        let pipe = self.pipe.borrow().as_ref().map(|pipe| pipe.bind(py).clone());
+        let closed = pipe.map(|pipe| pipe.getattr(intern!(py, "closed")).and_then(|closed| closed.is_truthy()));
+        matches!(closed, Some(Ok(true)))
+    }
+
     /// Stops watching one direction, unless another transport watches it by now.
     fn unwatch(&self, core: &Core, this: &Bound<'_, PyAny>, direction: Direction) -> PyResult<()> {
         let engine = core.engine()?;
         if let Some(job) = engine.unwatch(self.fd, direction)
             && job.object().is_none_or(|watcher| !watcher.is(this))
         {
-            drop(engine.watch(self.fd, direction, job)?);
+            drop(engine.watch(self.fd, direction, job).map_err(from_io)?);
         }
         Ok(())
     }
 
     fn watch(&self, core: &Core, this: &Bound<'_, PyAny>, direction: Direction, call: Call) -> PyResult<()> {
-        let former = core.engine()?.watch(self.fd, direction, Job::Call(this.clone().unbind(), call))?;
+        let former =
+            core.engine()?.watch(self.fd, direction, Job::Call(this.clone().unbind(), call)).map_err(from_io)?;
         drop(former);
         Ok(())
     }
@@ -202,7 +211,9 @@ impl End {
             return;
         }
         Python::try_attach(|py| {
-            warn_unclosed(py, &description());
+            if !self.is_file_closed(py) {
+                warn_unclosed(py, &description());
+            }
             if let Err(error) = self.close_file(core, py) {
                 error.write_unraisable(py, None);
             }
@@ -219,6 +230,20 @@ impl End {
         }
         words.push(format!("fd={}", self.fd));
         words
+    }
+
+    /// What it does now, for a repr.
+    fn activity(&self, core: &Core, polling: bool) -> &'static str {
+        if !self.is_open() {
+            "closed"
+        } else if core.is_closed() {
+            // Without a loop nobody watches it any more.
+            "open"
+        } else if polling {
+            "polling"
+        } else {
+            "idle"
+        }
     }
 
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -289,7 +314,7 @@ fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
 // --- reading -------------------------------------------------------------------------------------------------------
 
 /// The end that is read.
-#[pyclass(frozen, weakref, name = "ReadPipeTransport", module = "ferrio")]
+#[pyclass(frozen, weakref, dict, name = "ReadPipeTransport", module = "ferrio")]
 pub struct ReadPipe {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -389,7 +414,7 @@ impl ReadPipe {
                 let message = "Fatal read error on pipe transport";
                 // A terminal reports that its other side is gone with EIO.
                 let expected = error.raw_os_error() == Some(libc::EIO);
-                let error = PyErr::from(error);
+                let error = from_io(error);
                 if expected {
                     log_lost(core, object, message, &error)?;
                 } else {
@@ -408,18 +433,9 @@ impl ReadPipe {
         })
     }
 
-    fn describe(state: &ReadState) -> String {
+    fn describe(core: &Core, state: &ReadState) -> String {
         let mut words = state.end.words("ReadPipeTransport");
-        words.push(
-            if !state.end.is_open() {
-                "closed"
-            } else if state.watched.get() {
-                "polling"
-            } else {
-                "idle"
-            }
-            .into(),
-        );
+        words.push(state.end.activity(core, state.watched.get()).into());
         format!("<{}>", words.join(" "))
     }
 }
@@ -492,7 +508,7 @@ impl ReadPipe {
     }
 
     fn __repr__(&self) -> PyResult<String> {
-        self.state().map(Self::describe)
+        self.state().map(|state| Self::describe(&self.core, state))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -508,14 +524,14 @@ impl ReadPipe {
 impl Drop for ReadPipe {
     fn drop(&mut self) {
         let state = self.state.unguarded();
-        state.end.die(&self.core, || Self::describe(state));
+        state.end.die(&self.core, || Self::describe(&self.core, state));
     }
 }
 
 // --- writing -------------------------------------------------------------------------------------------------------
 
 /// The end that is written.
-#[pyclass(frozen, weakref, name = "WritePipeTransport", module = "ferrio")]
+#[pyclass(frozen, weakref, dict, name = "WritePipeTransport", module = "ferrio")]
 pub struct WritePipe {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -672,7 +688,7 @@ impl WritePipe {
     fn fatal(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
         let state = this.get().state()?;
         state.lost_writes.set(state.lost_writes.get() + 1);
-        let error = PyErr::from(error);
+        let error = from_io(error);
         log_lost(&this.get().core, this.as_any(), "Fatal write error on pipe transport", &error)?;
         Self::lose(this, Some(error))
     }
@@ -716,13 +732,11 @@ impl WritePipe {
         })
     }
 
-    fn describe(state: &WriteState) -> String {
+    fn describe(core: &Core, state: &WriteState) -> String {
         let mut words = state.end.words("WritePipeTransport");
+        words.push(state.end.activity(core, state.write_watched.get()).into());
         if state.end.is_open() {
-            words.push(if state.write_watched.get() { "polling" } else { "idle" }.into());
             words.push(format!("bufsize={}", state.buffer.borrow().len()));
-        } else {
-            words.push("closed".into());
         }
         format!("<{}>", words.join(" "))
     }
@@ -841,7 +855,7 @@ impl WritePipe {
     }
 
     fn __repr__(&self) -> PyResult<String> {
-        self.state().map(Self::describe)
+        self.state().map(|state| Self::describe(&self.core, state))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -857,7 +871,7 @@ impl WritePipe {
 impl Drop for WritePipe {
     fn drop(&mut self) {
         let state = self.state.unguarded();
-        state.end.die(&self.core, || Self::describe(state));
+        state.end.die(&self.core, || Self::describe(&self.core, state));
     }
 }
 

@@ -31,6 +31,7 @@ use super::pipe::{ReadPipe, WritePipe, log, logger};
 use super::stream::warn_unclosed;
 use crate::awaitable::awaitable;
 use crate::core::{Confined, Core, Job};
+use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
 
@@ -41,7 +42,7 @@ const UNKNOWN_RETURNCODE: c_int = 255;
 const STREAMS: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 /// A child process.
-#[pyclass(frozen, weakref, name = "SubprocessTransport", module = "ferrio")]
+#[pyclass(frozen, weakref, dict, name = "SubprocessTransport", module = "ferrio")]
 pub struct Process {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -180,10 +181,10 @@ impl Process {
         let core = &this.get().core;
         let state = this.get().state()?;
         let Some(pidfd) = open_pidfd(state.pid) else {
-            return Ok(wait_in_thread(core.clone(), state.pid, this.clone().into_any().unbind())?);
+            return wait_in_thread(core.clone(), state.pid, this.clone().into_any().unbind()).map_err(from_io);
         };
         let job = Job::Call(this.clone().into_any().unbind(), Self::on_end);
-        drop(core.engine()?.watch(pidfd.as_raw_fd(), Direction::Read, job)?);
+        drop(core.engine()?.watch(pidfd.as_raw_fd(), Direction::Read, job).map_err(from_io)?);
         *state.pidfd.borrow_mut() = Some(pidfd);
         Ok(())
     }
@@ -356,7 +357,7 @@ impl Process {
             return Ok(());
         }
         match send_signal(state.pidfd.borrow().as_ref(), state.pid, signal) {
-            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error.into()),
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(from_io(error)),
             _ => Ok(()),
         }
     }

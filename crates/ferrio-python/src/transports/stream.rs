@@ -525,6 +525,18 @@ impl StreamTransport {
 
     // --- the end ---------------------------------------------------------------------------------------------------
 
+    /// The descriptor, for who writes to it directly.
+    ///
+    /// # Errors
+    /// ConnectionError if the connection is closed.
+    pub fn open_descriptor(&self) -> PyResult<RawFd> {
+        let state = self.state()?;
+        if state.lost.get() || matches!(*state.socket.borrow(), Socket::Closed) {
+            return Err(pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer"));
+        }
+        Ok(state.fd)
+    }
+
     /// Stops everything and schedules `connection_lost(reason)`; what is queued is thrown away.
     fn lose(this: &Bound<'_, Self>, reason: Option<PyErr>) -> PyResult<()> {
         let py = this.py();
@@ -915,6 +927,19 @@ impl StreamTransport {
     fn _fileno(&self) -> PyResult<RawFd> {
         let state = self.state()?;
         Ok(if matches!(*state.socket.borrow(), Socket::Closed) { -1 } else { state.fd })
+    }
+
+    /// Whether pause_writing() was called last: the peer does not keep up.
+    #[getter]
+    fn _protocol_paused(&self) -> PyResult<bool> {
+        Ok(self.state()?.protocol_paused.get())
+    }
+
+    /// Whether the kernel can copy a file to the socket.
+    #[getter]
+    fn _sendfile_compatible(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let modes = py.import(intern!(py, "asyncio.constants"))?.getattr(intern!(py, "_SendfileMode"))?;
+        modes.getattr(intern!(py, "TRY_NATIVE")).map(Bound::unbind)
     }
 
     /// Whether start_tls() can take this connection over.

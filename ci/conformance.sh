@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# CPython's asyncio tests on ferrio, on every Python that ferrio supports and this machine has, and on 3.14 and 3.15 from Debian sid.
+# Options go to tests/conformance/run.py.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+failed=()
+conformance() { # conformance COMMAND-PREFIX... PYTHON: build, run, remember a failure and go on
+    local python=${*: -1} prefix=("${@:1:$#-1}")
+    echo "== $("${prefix[@]}" "$python" -V)"
+    "${prefix[@]}" make --silent conformance PYTHON="$python" OPTIONS="$options" || failed+=("$python")
+}
+options=$*
+
+for version in 3.11 3.12 3.13; do
+    # Found by name, but asked to run: a version manager's launcher may be there without its Python.
+    if "python$version" -c 'import test.test_asyncio' 2>/dev/null; then
+        conformance env "python$version"
+    fi
+done
+
+pythons=${PYTHONS:-build/pythons}
+ci/pythons.sh "$pythons" >/dev/null
+for version in 3.14 3.15; do
+    conformance "$pythons/enter" "python$version"
+done
+
+[[ ${#failed[@]} == 0 ]] || { echo "failed on: ${failed[*]}"; exit 1; }

@@ -252,11 +252,15 @@ impl Core {
         self.engine.host.loop_object(py).ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
     }
 
-    /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile. `f` must not call out.
+    /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile.
     pub fn with_scratch<R>(&self, f: impl FnOnce(&mut [u8]) -> R) -> PyResult<R> {
-        let mut scratch = self.engine()?.host.scratch.borrow_mut();
+        let host = &self.engine()?.host;
+        // Taken out: if `f` comes back here, the inner call gets room of its own.
+        let mut scratch = host.scratch.take();
         scratch.resize(READ_SIZE, 0);
-        Ok(f(&mut scratch))
+        let result = f(&mut scratch);
+        host.scratch.replace(scratch);
+        Ok(result)
     }
 
     /// `transport` owns `fd` until [`release_descriptor`](Self::release_descriptor), which it must call before it dies.

@@ -41,6 +41,9 @@ pub struct Imports {
     pub ssl: Option<Py<PyModule>>,
     /// What a stream transport gives as its `__class__`.
     pub stream_transport: Py<PyAny>,
+    /// What a TLS transport gives, and the protocol under it.
+    pub tls_transport: Py<PyAny>,
+    pub tls_protocol: Py<PyAny>,
     /// What a pipe's transports give.
     pub read_pipe_transport: Py<PyAny>,
     pub write_pipe_transport: Py<PyAny>,
@@ -91,6 +94,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
             stream_transport: get(&transports, "StreamTransport")?,
+            tls_transport: get(&transports, "SSLTransport")?,
+            tls_protocol: get(&transports, "SSLProtocol")?,
             datagram_transport: get(&transports, "DatagramTransport")?,
             read_pipe_transport: get(&transports, "ReadPipeTransport")?,
             write_pipe_transport: get(&transports, "WritePipeTransport")?,

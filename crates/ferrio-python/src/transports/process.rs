@@ -531,7 +531,8 @@ impl PipeProtocol {
         let this = self.process.bind(py);
         let state = this.get().state()?;
         let told = this.get().tell(this.as_any(), intern!(py, "pipe_connection_lost"), (self.fd, exc));
-        state.open_pipes.set(state.open_pipes.get() - 1);
+        // (Somebody may call this by hand.)
+        state.open_pipes.set(state.open_pipes.get().saturating_sub(1));
         Process::try_finish(this)?;
         told
     }

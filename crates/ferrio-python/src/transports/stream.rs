@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use ferrio::Direction;
 use ferrio::poll::RawFd;
-use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::{PyOSError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -26,11 +25,13 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::address::RawAddress;
 use super::tls::TlsProtocol;
-use super::write_queue::{WriteQueue, receive};
+use super::write_queue::{WriteQueue, receive, receive_into};
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
+use crate::ffi::buffer::Buffer;
 use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
+use crate::server::ServerCore;
 
 /// As much is read at once for TLS, in bytes: decrypting it takes far longer than another system call.
 const TLS_READ_SIZE: usize = 64 * 1024;
@@ -211,17 +212,23 @@ impl StreamTransport {
             return Ok(());
         }
         state.made.set(true);
-        let made =
-            this.get().call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)));
-        if let Err(error) = made {
-            this.get().report(this, error, "Exception in protocol.connection_made()")?;
-        }
+        let made = this
+            .get()
+            .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)))
+            .map(drop)
+            .or_else(|error| this.get().report(this, error, "Exception in protocol.connection_made()"));
+        // What it raises to end the run does not end the connection.
+        Self::after_made(this).and(made)
+    }
+
+    fn after_made(this: &Bound<'_, Self>) -> PyResult<()> {
+        let state = this.get().state()?;
         if !state.closing.get() && !state.reading_paused.get() {
             Self::watch_reads(this)?;
         }
         let waiter = state.waiter.borrow_mut().take();
         match waiter {
-            Some(waiter) => settle_waiter(waiter.bind(py)),
+            Some(waiter) => settle_waiter(waiter.bind(this.py())),
             None => Ok(()),
         }
     }
@@ -250,6 +257,7 @@ impl StreamTransport {
 
     fn watch_reads(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
+        this.get().core.check_closed()?;
         if !state.read_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
             drop(this.get().core.engine()?.watch(state.fd, Direction::Read, job).map_err(from_io)?);
@@ -315,16 +323,8 @@ impl StreamTransport {
             Ok(buffer)
         });
         let received = buffer.and_then(|buffer| {
-            let view = PyBuffer::<u8>::get(&buffer)?;
-            if view.readonly() || !view.is_c_contiguous() {
-                return Err(PyTypeError::new_err("get_buffer() must return a writable, contiguous buffer"));
-            }
-            // SAFETY: writable, contiguous and `len_bytes` long, and the view keeps it so; no Python code runs before
-            // the receive is over.
-            let room = unsafe { std::slice::from_raw_parts_mut(view.buf_ptr().cast(), view.len_bytes()) };
-            let received = receive(state.fd, room);
-            drop(view);
-            Ok(received)
+            let room = Buffer::writable(&buffer)?;
+            Ok(receive_into(state.fd, room.as_ptr(), room.len()))
         });
         let received = match received {
             Ok(received) => received,
@@ -549,6 +549,8 @@ impl StreamTransport {
         let left = state.queue.borrow_mut().take();
         drop(left);
         if !state.lost.replace(true) {
+            // Nobody would run it; the descriptor is closed when the transport is collected.
+            transport.core.check_closed()?;
             *state.reason.borrow_mut() = reason.map(|error| error.into_value(py).into_any());
             transport.core.call_soon(this, Self::finish);
         }
@@ -633,8 +635,13 @@ impl StreamTransport {
     }
 
     fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let mut extra = self.state()?.extra.borrow_mut();
-        Ok(extra.get_or_insert_with(|| PyDict::new(py).unbind()).bind(py).clone())
+        let state = self.state()?;
+        if let Some(extra) = &*state.extra.borrow() {
+            return Ok(extra.bind(py).clone());
+        }
+        // Making a dict may run the garbage collector, and that other code.
+        let new = PyDict::new(py).unbind();
+        Ok(state.extra.borrow_mut().get_or_insert(new).bind(py).clone())
     }
 
     fn remember_addresses(&self, py: Python<'_>) -> PyResult<()> {
@@ -995,8 +1002,8 @@ impl StreamTransport {
 
     fn __clear__(&self) {
         let state = self.state.unguarded();
-        for cell in [&state.protocol, &state.context, &state.server, &state.waiter, &state.reason, &state.empty_waiter]
-        {
+        // The server stays: it is told of the end.
+        for cell in [&state.protocol, &state.context, &state.waiter, &state.reason, &state.empty_waiter] {
             let content = cell.borrow_mut().take();
             drop(content);
         }
@@ -1052,6 +1059,11 @@ impl Drop for StreamTransport {
         }
         let description = Self::describe(state);
         self.core.release_descriptor(state.fd);
+        if let Some(server) = state.server.take()
+            && !self.core.is_closed()
+        {
+            self.core.soon(Job::Call(server, ServerCore::connection_collected));
+        }
         let socket = state.socket.replace(Socket::Closed);
         Python::try_attach(|py| {
             warn_unclosed(py, &description);

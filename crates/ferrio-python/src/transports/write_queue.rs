@@ -126,9 +126,14 @@ fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
 
 /// `recv(2)` into `buffer`.
 pub fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    receive_into(fd, buffer.as_mut_ptr(), buffer.len())
+}
+
+/// `recv(2)` into `size` bytes of memory that the caller holds and others may look at meanwhile.
+pub fn receive_into(fd: RawFd, memory: *mut u8, size: usize) -> io::Result<usize> {
     retry(|| {
-        // SAFETY: the pointer and length are those of a living slice.
-        unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) }
+        // SAFETY: the callers hold that many bytes there.
+        unsafe { libc::recv(fd, memory.cast(), size, 0) }
     })
 }
 

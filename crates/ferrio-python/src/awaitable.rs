@@ -546,6 +546,7 @@ impl Future for Readiness {
         if self.leave() {
             return Poll::Ready(Ok(()));
         }
+        self.core.check_closed()?;
         let joined = self.core.engine()?.join_wait(self.fd, self.direction, cx.waker().clone());
         self.wait = Some(joined.map_err(from_io)?);
         Poll::Pending

@@ -265,11 +265,15 @@ impl Core {
         self.engine.host.loop_object(py).ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
     }
 
-    /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile. `f` must not call out.
+    /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile.
     pub fn with_scratch<R>(&self, f: impl FnOnce(&mut [u8]) -> R) -> PyResult<R> {
-        let mut scratch = self.engine()?.host.scratch.borrow_mut();
+        let host = &self.engine()?.host;
+        // Taken out: if `f` comes back here, the inner call gets room of its own.
+        let mut scratch = host.scratch.take();
         scratch.resize(READ_SIZE, 0);
-        Ok(f(&mut scratch))
+        let result = f(&mut scratch);
+        host.scratch.replace(scratch);
+        Ok(result)
     }
 
     /// `transport` owns `fd` until [`release_descriptor`](Self::release_descriptor).
@@ -555,12 +559,17 @@ pub fn done_future<'py>(py: Python<'py>, core: &Core) -> PyResult<Bound<'py, PyA
 
 /// A fresh `_asyncio.Future` of this loop.
 pub fn new_future<'py>(py: Python<'py>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let imports = imports(py)?;
+    future_of(imports(py)?.future.bind(py), the_loop)
+}
+
+/// A fresh future of this class.
+pub fn future_of<'py>(class: &Bound<'py, PyAny>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let names = imports(py)?.kw_loop.as_ptr();
     let arguments = [the_loop.as_ptr()];
     // SAFETY: one argument, passed by the one keyword named in `kw_loop`; the result is new or null with an error.
     unsafe {
-        let future =
-            pyo3::ffi::PyObject_Vectorcall(imports.future.as_ptr(), arguments.as_ptr(), 0, imports.kw_loop.as_ptr());
+        let future = pyo3::ffi::PyObject_Vectorcall(class.as_ptr(), arguments.as_ptr(), 0, names);
         Bound::from_owned_ptr_or_err(py, future)
     }
 }

@@ -9,6 +9,8 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use ferrio::event_loop::Due;
 use ferrio::timers::TimerId;
@@ -38,6 +40,8 @@ const REPEATS: u8 = 4;
 const SCHEDULED: u8 = 8;
 /// Cancelled in debug mode: `many` is the text that `repr()` shows, for callback and arguments are gone.
 const DESCRIBED: u8 = 16;
+/// Made by `call_soon_threadsafe` (3.14 and later): another thread that cancels it while it runs waits for its end.
+const THREAD_SAFE: u8 = 32;
 
 #[repr(C)]
 struct HandleObject {
@@ -245,6 +249,9 @@ pub fn finish(handle: &Bound<'_, PyAny>) {
     // SAFETY: a living handle, which does not run any more.
     unsafe {
         (*object).flags &= !RUNNING;
+        if (*object).flags & THREAD_SAFE != 0 {
+            HAS_RUN.1.notify_all();
+        }
         if (*object).flags & CANCELLED != 0 {
             if let Err(error) = let_go_described(handle) {
                 error.write_unraisable(handle.py(), Some(handle));
@@ -305,9 +312,40 @@ fn report(py: Python<'_>, handle: &Bound<'_, PyAny>, error: PyErr) -> PyResult<(
     })
 }
 
+/// Marks a handle of `call_soon_threadsafe`.
+pub fn set_thread_safe(handle: &Bound<'_, PyAny>) {
+    // SAFETY: only handles come here.
+    unsafe { (*raw(handle)).flags |= THREAD_SAFE };
+}
+
+/// Fires whenever a thread-safe handle has run.
+static HAS_RUN: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+
+/// Another thread waits until a thread-safe handle does not run, so that what it learns or does then is final.
+fn wait_for_end(handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handle.py();
+    let object = raw(handle);
+    // SAFETY: a living handle, whose loop is always set.
+    while unsafe { (*object).flags } & (THREAD_SAFE | RUNNING) == THREAD_SAFE | RUNNING {
+        // SAFETY: as above.
+        let the_loop: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, (*object).the_loop) };
+        if the_loop.cast::<Loop>()?.get().core.is_mine() {
+            return Ok(());
+        }
+        py.detach(|| {
+            let (mutex, has_run) = &HAS_RUN;
+            let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+            // The end may come between the look at the flag and the wait: a millisecond bounds what that can cost.
+            drop(has_run.wait_timeout(guard, Duration::from_millis(1)));
+        });
+    }
+    Ok(())
+}
+
 /// Cancels: the callback will not run. Callback and arguments are let go, or, if they are being run, afterwards.
 pub fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handle.py();
+    wait_for_end(handle)?;
     let object = raw(handle);
     // SAFETY: a living handle.
     unsafe {
@@ -530,8 +568,13 @@ unsafe extern "C" fn method_cancel(object: *mut ffi::PyObject, _: *mut ffi::PyOb
 }
 
 unsafe extern "C" fn method_cancelled(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter passes a living handle.
-    unsafe { ffi::PyBool_FromLong(((*object.cast::<HandleObject>()).flags & CANCELLED).into()) }
+    guarded(|py| {
+        // SAFETY: the interpreter passes a living handle.
+        unsafe {
+            wait_for_end(&Bound::from_borrowed_ptr(py, object))?;
+            Ok(ffi::PyBool_FromLong(((*object.cast::<HandleObject>()).flags & CANCELLED).into()))
+        }
+    })
 }
 
 unsafe extern "C" fn method_get_context(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -644,6 +687,7 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, which: *mut c_void) -
                 6 if (*handle).flags & DESCRIBED == 0 => new_reference(ptr::null_mut()),
                 6 => new_reference((*handle).many),
                 // What `isinstance(handle, asyncio.Handle)` asks.
+                9 if (*handle).flags & THREAD_SAFE != 0 => imports(py)?.thread_safe_handle.clone_ref(py).into_ptr(),
                 9 => imports(py)?.handle.clone_ref(py).into_ptr(),
                 10 => imports(py)?.timer_handle.clone_ref(py).into_ptr(),
                 7 => ffi::PyFloat_FromDouble((*object.cast::<TimerHandleObject>()).when),

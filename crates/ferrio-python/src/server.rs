@@ -21,6 +21,7 @@ use crate::event_loop::Loop;
 use crate::ffi::context::{copy, copy_current, run_in};
 use crate::transports::address::RawAddress;
 use crate::transports::stream::{NewStream, StreamSocket, StreamTransport};
+use crate::transports::tls::{NewTls, TlsOptions, TlsProtocol, Waiter};
 
 /// Out of descriptors: how long accepting pauses, in nanoseconds (asyncio's `constants.ACCEPT_RETRY_DELAY`).
 const RETRY_DELAY: u64 = 1_000_000_000;
@@ -31,8 +32,8 @@ pub struct ServerCore {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
     protocol_factory: Py<PyAny>,
-    /// None, or what makes the protocol of the encrypted side: `tls(protocol) -> protocol`.
-    tls: Option<Py<PyAny>>,
+    /// None for plain connections.
+    tls: Option<TlsOptions>,
     /// At most this many connections are accepted per turn.
     backlog: usize,
     /// Each connection gets a copy of the context in which the server was made.
@@ -46,6 +47,9 @@ struct State {
     connections: RefCell<HashMap<usize, Py<PyWeakrefReference>>>,
 }
 
+/// An `ssl.SSLContext` with the time limits of handshake and shutdown.
+type ContextAndTimeouts = (Py<PyAny>, Option<Py<PyAny>>, Option<Py<PyAny>>);
+
 #[pymethods]
 impl ServerCore {
     #[new]
@@ -54,7 +58,7 @@ impl ServerCore {
         the_loop: &Bound<'_, Loop>,
         protocol_factory: Py<PyAny>,
         backlog: usize,
-        tls: Option<Py<PyAny>>,
+        tls: Option<ContextAndTimeouts>,
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, pyo3::types::PyDict>>,
     ) -> PyResult<Self> {
@@ -62,7 +66,13 @@ impl ServerCore {
             core: the_loop.get().core.clone(),
             the_loop: the_loop.clone().into_any().unbind(),
             protocol_factory,
-            tls,
+            tls: tls.map(|(context, handshake_timeout, shutdown_timeout)| TlsOptions {
+                context: Some(context),
+                server_side: true,
+                server_hostname: None,
+                handshake_timeout,
+                shutdown_timeout,
+            }),
             backlog,
             context: copy_current(the_loop.py())?.unbind(),
             state: Confined::new(State::default()),
@@ -117,7 +127,7 @@ impl ServerCore {
         visit.call(&self.the_loop)?;
         visit.call(&self.protocol_factory)?;
         visit.call(&self.context)?;
-        self.tls.as_ref().map_or(Ok(()), |tls| visit.call(tls))
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.traverse(&visit))
     }
 }
 
@@ -144,7 +154,11 @@ impl ServerCore {
             let protocol = server.protocol_factory.bind(py).call0()?;
             match &server.tls {
                 None => Ok(protocol),
-                Some(tls) => tls.bind(py).call1((protocol,)),
+                Some(options) => {
+                    let new = NewTls { protocol, options, waiter: Waiter::Server, is_new: true };
+                    let (below, _) = TlsProtocol::start(server.the_loop.bind(py), &server.core, new)?;
+                    Ok(below.into_any())
+                }
             }
         })?;
         let new = NewStream {

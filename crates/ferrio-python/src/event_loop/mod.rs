@@ -22,6 +22,8 @@ mod sendfile;
 pub mod signals;
 #[cfg(unix)]
 pub mod sockets;
+#[cfg(unix)]
+mod tls;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -10,3 +10,4 @@ pub mod exit;
 pub mod method;
 #[cfg(unix)]
 pub mod wakeup;
+pub mod window;

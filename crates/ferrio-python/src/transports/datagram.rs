@@ -35,7 +35,7 @@ use crate::imports::imports;
 const HEADER_SIZE: usize = 8;
 
 /// A datagram socket.
-#[pyclass(frozen, weakref, module = "ferrio")]
+#[pyclass(frozen, weakref, dict, module = "ferrio")]
 pub struct DatagramTransport {
     core: Arc<Core>,
     the_loop: Py<PyAny>,

@@ -24,6 +24,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::address::RawAddress;
+use super::tls::TlsProtocol;
 use super::write_queue::{WriteQueue, receive, receive_into};
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
@@ -33,6 +34,9 @@ use crate::ffi::exit::call_method;
 use crate::imports::imports;
 use crate::server::ServerCore;
 
+/// As much is read at once for TLS, in bytes: decrypting it takes far longer than another system call.
+const TLS_READ_SIZE: usize = 64 * 1024;
+
 /// asyncio's default high-water mark, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
 
@@ -40,7 +44,7 @@ const HIGH_WATER: usize = 64 * 1024;
 pub const WARN_AFTER_LOST_WRITES: u32 = 5;
 
 /// A connected stream socket.
-#[pyclass(frozen, weakref, module = "ferrio")]
+#[pyclass(frozen, weakref, dict, module = "ferrio")]
 pub struct StreamTransport {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -56,11 +60,29 @@ enum Socket {
     Closed,
 }
 
+/// How the protocol takes bytes.
+#[derive(Clone, Copy)]
+enum ProtocolKind {
+    Plain,
+    Buffered,
+    /// Natively: no Python object is made of the bytes.
+    Tls,
+}
+
+impl ProtocolKind {
+    fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if protocol.cast_exact::<TlsProtocol>().is_ok() {
+            return Ok(ProtocolKind::Tls);
+        }
+        Ok(if is_buffered(protocol)? { ProtocolKind::Buffered } else { ProtocolKind::Plain })
+    }
+}
+
 struct State {
     fd: RawFd,
     socket: RefCell<Socket>,
     protocol: RefCell<Option<Py<PyAny>>>,
-    buffered: Cell<bool>,
+    kind: Cell<ProtocolKind>,
     /// Every callback of this connection runs in it.
     context: RefCell<Option<Py<PyAny>>>,
     /// Where the connection is counted; told when it ends.
@@ -134,12 +156,12 @@ impl StreamTransport {
             Some(context) => context,
             None => copy_current(py)?,
         };
-        let buffered = is_buffered(&new.protocol)?;
+        let kind = ProtocolKind::of(&new.protocol)?;
         let state = State {
             fd,
             socket: RefCell::new(socket),
             protocol: RefCell::new(Some(new.protocol.unbind())),
-            buffered: Cell::new(buffered),
+            kind: Cell::new(kind),
             context: RefCell::new(Some(context.unbind())),
             server: RefCell::new(new.server.map(Bound::unbind)),
             waiter: RefCell::new(new.waiter.map(Bound::unbind)),
@@ -212,6 +234,11 @@ impl StreamTransport {
         }
     }
 
+    /// The connection's context, until its end.
+    pub fn run_context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.state()?.context.borrow().as_ref().map(|context| context.bind(py).clone()))
+    }
+
     /// Calls a method of the protocol in the connection's context.
     fn call_protocol<'py>(
         &self,
@@ -221,8 +248,7 @@ impl StreamTransport {
         let state = self.state()?;
         let protocol = state.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone());
         let Some(protocol) = protocol else { return Ok(py.None().into_bound(py)) };
-        let context = state.context.borrow().as_ref().map(|context| context.bind(py).clone());
-        match context {
+        match self.run_context(py)? {
             Some(context) => run_in(py, &context, || call(&protocol)),
             None => call(&protocol),
         }
@@ -259,7 +285,11 @@ impl StreamTransport {
             // Pausing costs a system call only if news comes meanwhile.
             return transport.unwatch_reads();
         }
-        if state.buffered.get() { Self::read_into_protocol(this) } else { Self::read_data(this) }
+        match state.kind.get() {
+            ProtocolKind::Plain => Self::read_data(this),
+            ProtocolKind::Buffered => Self::read_into_protocol(this),
+            ProtocolKind::Tls => Self::read_into_tls(this),
+        }
     }
 
     fn read_data(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -315,6 +345,31 @@ impl StreamTransport {
         }
     }
 
+    fn read_into_tls(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let transport = this.get();
+        let state = transport.state()?;
+        let protocol = transport.protocol(py)?;
+        let Ok(tls) = protocol.cast_exact::<TlsProtocol>() else { return Ok(()) };
+        let received = transport.core.with_scratch(|scratch| {
+            let received = receive(state.fd, &mut scratch[..TLS_READ_SIZE]);
+            let fed = received.as_ref().map_or(Ok(()), |count| tls.get().feed(py, &scratch[..*count]));
+            fed.map(|()| received)
+        })?;
+        match received {
+            Ok(Ok(0)) => Self::on_eof(this),
+            Ok(Ok(_)) => {
+                let updated = match transport.run_context(py)? {
+                    Some(context) => run_in(py, &context, || TlsProtocol::updated(tls)),
+                    None => TlsProtocol::updated(tls),
+                };
+                updated.or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
+            }
+            Ok(Err(error)) => Self::read_failed(this, error),
+            Err(error) => Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."),
+        }
+    }
+
     fn read_failed(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
         if error.kind() == io::ErrorKind::WouldBlock {
             return Ok(());
@@ -356,6 +411,19 @@ impl StreamTransport {
             return Ok(());
         }
         Self::flush(this)?;
+        Self::maybe_pause_protocol(this)
+    }
+
+    /// Sends `data`, which is not empty, now: the layer above has gathered already.
+    pub fn send(this: &Bound<'_, Self>, data: Bound<'_, PyBytes>) -> PyResult<()> {
+        let state = this.get().state()?;
+        if !this.get().may_write(this.py(), "write")? {
+            return Ok(());
+        }
+        state.queue.borrow_mut().push(data);
+        if !state.write_watched.get() {
+            Self::flush(this)?;
+        }
         Self::maybe_pause_protocol(this)
     }
 
@@ -641,7 +709,7 @@ fn set_no_delay(fd: RawFd) {
     }
 }
 
-fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     protocol.is_instance(imports(protocol.py())?.buffered_protocol.bind(protocol.py()))
 }
 
@@ -665,15 +733,25 @@ fn fail_waiter(waiter: &Bound<'_, PyAny>, message: &'static str) -> PyResult<()>
 
 /// The bytes of `data`: itself if it is immutable, a copy if the caller may change it.
 fn snapshot<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    match as_bytes(data)? {
+        Some(bytes) => Ok(bytes),
+        None => {
+            let kind = data.get_type().name()?.to_string();
+            Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not {kind:?}")))
+        }
+    }
+}
+
+/// The same; None if `data` is nothing that a transport writes.
+pub fn as_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-        return Ok(bytes.clone());
+        return Ok(Some(bytes.clone()));
     }
     if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>()
     {
-        return Ok(data.py().get_type::<PyBytes>().call1((data,))?.cast_into()?);
+        return Ok(Some(data.py().get_type::<PyBytes>().call1((data,))?.cast_into()?));
     }
-    let kind = data.get_type();
-    Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not {:?}", kind.name()?.to_string())))
+    Ok(None)
 }
 
 #[pymethods]
@@ -806,7 +884,7 @@ impl StreamTransport {
 
     fn set_protocol(&self, protocol: Bound<'_, PyAny>) -> PyResult<()> {
         let state = self.state()?;
-        state.buffered.set(is_buffered(&protocol)?);
+        state.kind.set(ProtocolKind::of(&protocol)?);
         let former = state.protocol.replace(Some(protocol.unbind()));
         drop(former);
         Ok(())
@@ -1013,7 +1091,12 @@ pub fn warn_unclosed(py: Python<'_>, description: &str) {
 /// # Errors
 /// ValueError unless high >= low >= 0.
 pub fn water_marks(high: Option<i64>, low: Option<i64>) -> PyResult<(usize, usize)> {
-    let high = high.unwrap_or_else(|| low.map_or(HIGH_WATER as i64, |low| low.saturating_mul(4)));
+    water_marks_by_default(high, low, HIGH_WATER)
+}
+
+/// The same with another default for the high one.
+pub fn water_marks_by_default(high: Option<i64>, low: Option<i64>, default: usize) -> PyResult<(usize, usize)> {
+    let high = high.unwrap_or_else(|| low.map_or(default as i64, |low| low.saturating_mul(4)));
     let low = low.unwrap_or(high / 4);
     if !(high >= low && low >= 0) {
         return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));

@@ -64,7 +64,32 @@ impl WriteQueue {
         Ok(())
     }
 
-    fn advance(&mut self, py: Python<'_>, mut count: usize, written: &mut Vec<Py<PyBytes>>) {
+    /// The next bytes to leave, as an object and how much of it has left already. Small chunks come joined, up to
+    /// `limit` bytes.
+    pub fn piece(&self, py: Python<'_>, limit: usize) -> Option<(Py<PyBytes>, usize)> {
+        let first = self.chunks.front()?;
+        let mut size = first.as_bytes(py).len() - self.sent;
+        let mut count = 1;
+        for chunk in self.chunks.iter().skip(1) {
+            let more = chunk.as_bytes(py).len();
+            if size + more > limit {
+                break;
+            }
+            size += more;
+            count += 1;
+        }
+        if count == 1 {
+            return Some((first.clone_ref(py), self.sent));
+        }
+        let mut joined = Vec::with_capacity(size);
+        joined.extend_from_slice(&first.as_bytes(py)[self.sent..]);
+        self.chunks.iter().take(count).skip(1).for_each(|chunk| joined.extend_from_slice(chunk.as_bytes(py)));
+        Some((PyBytes::new(py, &joined).unbind(), 0))
+    }
+
+    /// `count` bytes have left. Their chunks are moved to `written`, to be dropped after the borrow of the queue has
+    /// ended.
+    pub fn advance(&mut self, py: Python<'_>, mut count: usize, written: &mut Vec<Py<PyBytes>>) {
         self.size -= count;
         while let Some(first) = self.chunks.front() {
             let left = first.as_bytes(py).len() - self.sent;

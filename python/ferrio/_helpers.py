@@ -78,7 +78,8 @@ def timed_getaddrinfo(loop):
 
     def getaddrinfo(host, port, family, type, proto, flags):
         options = {"family": family, "type": type, "proto": proto, "flags": flags}
-        question = ", ".join([f"{host}:{port!r}", *(f"{name}={value!r}" for name, value in options.items() if value)])
+        given = [f"{name}={value!r}" for name, value in options.items() if value]
+        question = ", ".join([f"{host}:{port!r}", *given])
         logger.debug("Get address info %s", question)
         start = loop.time()
         answer = socket.getaddrinfo(host, port, family, type, proto, flags)

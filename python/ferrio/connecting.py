@@ -1,10 +1,8 @@
 """Finding a connected socket: resolving names and trying addresses (RFC 8305, "happy eyeballs")."""
 
-import asyncio
 import itertools
 import os
 import socket
-import stat
 from asyncio import staggered
 
 
@@ -96,7 +94,8 @@ async def _try(loop, info, local_infos, failures):
             sock.close()
         raise
     finally:
-        mine = None
+        # An exception holds this frame, and must not be held by it.
+        failures = mine = None
 
 
 def _bind(sock, family, local_infos, mine):

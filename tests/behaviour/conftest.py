@@ -18,8 +18,6 @@ import trustme
 from .support import Loop
 
 SECONDS_PER_TEST = 30
-# pytest-timeout raises inside the test; a loop that swallows that exception, or never returns to Python, meets this one.
-SECONDS_UNTIL_KILLED = 60
 
 
 def _loop_named(name: str) -> Loop:
@@ -66,9 +64,13 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(autouse=True)
-def watchdog(pytestconfig):
-    """Kill the run, showing every thread's stack, when a test hangs where no exception reaches."""
-    faulthandler.dump_traceback_later(SECONDS_UNTIL_KILLED, exit=True, file=pytestconfig.real_stderr)
+def watchdog(request):
+    """Kill the run, showing every thread's stack, when a test hangs where no exception reaches.
+
+    pytest-timeout raises inside the test; a loop that swallows that exception, or never returns to Python, meets this one.
+    """
+    seconds = request.node.get_closest_marker("timeout").args[0]
+    faulthandler.dump_traceback_later(2 * seconds, exit=True, file=request.config.real_stderr)
     yield
     faulthandler.cancel_dump_traceback_later()
 

@@ -859,7 +859,7 @@ def test_a_loop_running_in_one_thread_cannot_be_run_or_closed_by_another(loop_un
     caught = []
 
     def other_thread():
-        for act in (loop.run_forever, loop.close):
+        for act in (loop.close, loop.run_forever):
             try:
                 act()
             except RuntimeError as error:
@@ -871,4 +871,4 @@ def test_a_loop_running_in_one_thread_cannot_be_run_or_closed_by_another(loop_un
 
     with contextlib.closing(loop):
         loop.run_until_complete(main())
-    assert caught == ["This event loop is already running", "Cannot close a running event loop"]
+    assert caught == ["Cannot close a running event loop", "This event loop is already running"]

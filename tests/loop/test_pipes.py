@@ -9,9 +9,8 @@ import tty
 import warnings
 from contextvars import ContextVar
 
-import pytest
-
 import ferrio
+import pytest
 
 
 class Recorder(asyncio.Protocol):

@@ -325,8 +325,10 @@ static HAS_RUN: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 fn wait_for_end(handle: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handle.py();
     let object = raw(handle);
-    // SAFETY: a living handle, whose loop is always set.
-    while unsafe { (*object).flags } & (THREAD_SAFE | RUNNING) == THREAD_SAFE | RUNNING {
+    // SAFETY: a living handle; volatile, because its other thread changes the flags.
+    let runs =
+        || unsafe { (&raw const (*object).flags).read_volatile() } & (THREAD_SAFE | RUNNING) == THREAD_SAFE | RUNNING;
+    while runs() {
         // SAFETY: as above.
         let the_loop: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, (*object).the_loop) };
         if the_loop.cast::<Loop>()?.get().core.is_mine() {

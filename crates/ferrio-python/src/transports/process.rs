@@ -30,11 +30,11 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::pipe::{ReadPipe, WritePipe, log, logger};
 use super::stream::warn_unclosed;
-use crate::awaitable::awaitable;
+use crate::awaitable::{awaitable, suspended};
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
-use crate::ffi::context::{copy_current, run_in};
 use crate::event_loop::Loop;
+use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
 
 /// What `wait()` reports for a child whose status somebody else has taken.
@@ -135,7 +135,8 @@ impl Process {
         let Process { core, the_loop, .. } = this.get();
         let (state, the_loop) = (this.get().state()?, the_loop.bind(py));
         let popen = state.popen.borrow().as_ref().map(|popen| popen.bind(py).clone());
-        let Some(file) = popen.map(|popen| popen.getattr(STREAMS[fd])).transpose()?.filter(|file| !file.is_none()) else {
+        let Some(file) = popen.map(|popen| popen.getattr(STREAMS[fd])).transpose()?.filter(|file| !file.is_none())
+        else {
             return Ok(None);
         };
         state.open[fd].set(true);
@@ -210,10 +211,10 @@ impl Process {
         if let Some(known) = this.get().state()?.returncode.get() {
             return Ok(known);
         }
-        poll_fn(|cx| {
+        let over = poll_fn(|cx| {
             this.get().poll_until(cx.waker(), |state| state.returncode.get().filter(|_| state.wait_over.get()))
-        })
-        .await
+        });
+        suspended(&this.get().core, over).await
     }
 
     fn poll_until<T>(&self, waker: &Waker, look: impl FnOnce(&State) -> Option<T>) -> Poll<PyResult<T>> {

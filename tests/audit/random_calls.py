@@ -63,9 +63,7 @@ class Chaos:
         self.things = {name: [] for name in ("transports", "handles", "servers", "tasks", "sockets", "awaitables")}
         self.witnesses = [weakref.ref(self.loop)]
         self.faults = []
-        self.operations = [
-            getattr(self, name) for name in sorted(dir(type(self))) if name.startswith("do_")
-        ]
+        self.operations = [getattr(self, name) for name in sorted(dir(type(self))) if name.startswith("do_")]
 
     # --- tools -------------------------------------------------------------------------------------------------------
 
@@ -201,7 +199,9 @@ class Chaos:
             self.loop.stop()
 
     def do_misuse_loop(self):
-        self.random.choice([self.loop.run_forever, self.loop.close, self.loop._close] if self.loop.is_running() else [id])()
+        self.random.choice(
+            [self.loop.run_forever, self.loop.close, self.loop._close] if self.loop.is_running() else [id]
+        )()
 
     def do_debug(self):
         self.loop.set_debug(self.random.random() < 0.3)
@@ -248,7 +248,9 @@ class Chaos:
 
     def do_use_server(self):
         server = self.pick("servers")
-        name = self.random.choice(["close", "close_clients", "abort_clients", "is_serving", "wait_closed", "serve_forever"])
+        name = self.random.choice(
+            ["close", "close_clients", "abort_clients", "is_serving", "wait_closed", "serve_forever"]
+        )
         result = getattr(server, name)()
         if asyncio.iscoroutine(result):
             self.spawn(result)
@@ -265,10 +267,9 @@ class Chaos:
         async def connect():
             reader, writer = os.pipe()
             reader, writer = os.fdopen(reader, "rb", 0), os.fdopen(writer, "wb", 0)
-            with writer, reader:
-                await self.loop.connect_read_pipe(lambda: Stream(self), reader)
-                await self.loop.connect_write_pipe(lambda: Stream(self), writer)
-                await asyncio.sleep(self.random.choice([0, 0.001]))
+            await self.loop.connect_read_pipe(lambda: Stream(self), reader)
+            await self.loop.connect_write_pipe(lambda: Stream(self), writer)
+            await asyncio.sleep(self.random.choice([0, 0.001]))
 
         self.spawn(connect())
 

@@ -194,6 +194,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         start_serving=True,
     ):
         """Listen on host (a name, several, or None for all) and port, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_server(
             self,
             protocol_factory,
@@ -226,6 +227,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         cleanup_socket=sys.version_info >= (3, 13),
     ):
         """Listen on a Unix socket's path, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_unix_server(
             self,
             protocol_factory,
@@ -307,8 +309,9 @@ def _context_of(context):
     for key in ("task", "future", "handle"):
         failed = context.get(key)
         if failed is not None:
-            # A plain future has none.
-            return failed.get_context() if hasattr(failed, "get_context") else None
+            # A plain future has none, and what a careless caller gave for one may be none.
+            run_context = failed.get_context() if hasattr(failed, "get_context") else None
+            return run_context if hasattr(run_context, "run") else None
     return None
 
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ferrio::event_loop::Due;
 use ferrio::timers::TimerId;
+use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -235,7 +236,14 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
             result
         };
         if result.is_null() {
-            return report(py, handle, error::take(py));
+            let error = error::take(py);
+            if ffi::PyContext_CheckExact((*object).context) == 0 {
+                // What asyncio says of a context that is none: it has no `run`.
+                let kind = Bound::<PyAny>::from_borrowed_ptr(py, (*object).context).get_type();
+                let missing = format!("'{}' object has no attribute 'run'", kind.name()?);
+                return report(py, handle, PyAttributeError::new_err(missing));
+            }
+            return report(py, handle, error);
         }
         ffi::Py_DECREF(result);
         Ok(())

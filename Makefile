@@ -6,11 +6,7 @@ TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV    := .venv-$(TAG)
 BIN     := $(VENV)/bin
 
-<<<<<<< HEAD
-.PHONY: build load demo test test-core bench bench-quick lint format types clean
-=======
-.PHONY: build load demo test bench bench-quick lint format types conformance clean
->>>>>>> main
+.PHONY: build load demo test test-core conformance bench bench-quick lint format types clean
 
 build: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --quiet --profile $(PROFILE)
@@ -50,15 +46,13 @@ test: build $(VENV)/.ecosystem
 	cargo test --workspace --exclude ferrio-python
 	$(BIN)/python -m pytest
 
-<<<<<<< HEAD
 # The tests that need none of the ecosystem's packages.
 test-core: build
 	$(BIN)/python -m pytest --ignore tests/ecosystem
-=======
+
 # CPython's own asyncio tests on ferrio's loop; OPTIONS="--only test_sock" runs a few (ci/conformance.sh: on all Pythons).
 conformance: build
 	$(BIN)/python tests/conformance/run.py $(OPTIONS)
->>>>>>> main
 
 # The checkers, beside what they check.
 $(VENV)/.ci: $(VENV)/.tools ci/requirements.txt

@@ -14,7 +14,7 @@ import warnings
 import weakref
 from asyncio import base_events, coroutines
 
-from . import sendfile, servers, tls
+from . import sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
 
@@ -237,29 +237,6 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             ssl_shutdown_timeout=ssl_shutdown_timeout,
             start_serving=start_serving,
             cleanup_socket=cleanup_socket,
-        )
-
-    async def start_tls(
-        self,
-        transport,
-        protocol,
-        sslcontext,
-        *,
-        server_side=False,
-        server_hostname=None,
-        ssl_handshake_timeout=None,
-        ssl_shutdown_timeout=None,
-    ):
-        """Encrypt an open connection. Returns the transport to use from here on."""
-        return await tls.start_tls(
-            self,
-            transport,
-            protocol,
-            sslcontext,
-            server_side=server_side,
-            server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
 
     # --- files -------------------------------------------------------------------------------------------------------

@@ -199,8 +199,13 @@ pub fn set_timer(handle: &Bound<'_, PyAny>, id: TimerId) {
 /// KeyboardInterrupt and SystemExit are returned.
 #[inline]
 pub fn run(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    // A callback that runs its own handle (`handle._run()`) still has its arguments in use afterwards.
+    // SAFETY: only handles come here.
+    let is_nested = unsafe { (*raw(handle)).flags & RUNNING != 0 };
     let outcome = call(py, handle);
-    finish(handle);
+    if !is_nested {
+        finish(handle);
+    }
     outcome
 }
 
@@ -212,7 +217,8 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
     // callback does to the handle; the argument before the first is `callback`, which the callee puts back.
     unsafe {
         (*object).flags &= !SCHEDULED;
-        if (*object).flags & CANCELLED != 0 {
+        // Cancelled, or it has run and let go of its callback.
+        if (*object).flags & CANCELLED != 0 || (*object).callback.is_null() {
             return Ok(());
         }
         (*object).flags |= RUNNING;
@@ -438,6 +444,60 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         if !(*handle).weak_references.is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
+        nesting::one_by_one(handle);
+    }
+}
+
+/// Handles that are arguments of handles: a chain of a million must not be freed a million calls deep.
+/// (CPython has the same for its own containers, but offers it to others from 3.14 on only.)
+mod nesting {
+    use std::cell::Cell;
+
+    use super::{HandleObject, free};
+
+    /// How many handles may be freed within each other.
+    const DEEP: usize = 50;
+
+    thread_local! {
+        static DEPTH: Cell<usize> = const { Cell::new(0) };
+        /// Dead handles that wait for their turn, each leading to the next by its `weak_references`.
+        static WAITING: Cell<*mut HandleObject> = const { Cell::new(std::ptr::null_mut()) };
+    }
+
+    /// Frees the handle: now, or once those that are being freed are done.
+    ///
+    /// # Safety
+    /// The handle is dead and untracked, and nothing refers to it weakly any more.
+    pub unsafe fn one_by_one(handle: *mut HandleObject) {
+        let depth = DEPTH.get();
+        if depth >= DEEP {
+            // SAFETY: as the caller promises; the field is not used any more.
+            unsafe { (*handle).weak_references = WAITING.replace(handle).cast() };
+            return;
+        }
+        DEPTH.set(depth + 1);
+        // SAFETY: as the caller promises.
+        unsafe { free(handle) };
+        while depth == 0 && !WAITING.get().is_null() {
+            let next = WAITING.get();
+            // SAFETY: it was put there above, dead, and leads to the next.
+            unsafe {
+                WAITING.set(std::mem::replace(&mut (*next).weak_references, std::ptr::null_mut()).cast());
+                free(next);
+            }
+        }
+        DEPTH.set(depth);
+    }
+}
+
+/// Empties a dead handle and gives its memory back.
+///
+/// # Safety
+/// The handle is dead and untracked, and nothing refers to it weakly any more.
+unsafe fn free(handle: *mut HandleObject) {
+    let object = handle.cast::<ffi::PyObject>();
+    // SAFETY: as the caller promises.
+    unsafe {
         ffi::Py_CLEAR(&mut (*handle).traceback);
         let_go(handle);
         ffi::Py_CLEAR(&mut (*handle).context);

@@ -41,6 +41,9 @@ pub struct Imports {
     pub ssl: Option<Py<PyModule>>,
     /// What a stream transport gives as its `__class__`.
     pub stream_transport: Py<PyAny>,
+    /// What a TLS transport gives, and the protocol under it.
+    pub tls_transport: Py<PyAny>,
+    pub tls_protocol: Py<PyAny>,
     /// What a pipe's transports give.
     pub read_pipe_transport: Py<PyAny>,
     pub write_pipe_transport: Py<PyAny>,
@@ -48,6 +51,8 @@ pub struct Imports {
     pub subprocess_transport: Py<PyAny>,
     /// What a datagram transport gives as its `__class__`.
     pub datagram_transport: Py<PyAny>,
+    /// Whether `Process.wait()` returns when the child ends, or only when its pipes are closed as well.
+    pub wait_is_for_the_child_alone: bool,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -89,10 +94,16 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
             stream_transport: get(&transports, "StreamTransport")?,
+            tls_transport: get(&transports, "SSLTransport")?,
+            tls_protocol: get(&transports, "SSLProtocol")?,
             datagram_transport: get(&transports, "DatagramTransport")?,
             read_pipe_transport: get(&transports, "ReadPipeTransport")?,
             write_pipe_transport: get(&transports, "WritePipeTransport")?,
             subprocess_transport: get(&transports, "SubprocessTransport")?,
+            wait_is_for_the_child_alone: py
+                .import("ferrio._helpers")?
+                .getattr("WAIT_IS_FOR_THE_CHILD_ALONE")?
+                .is_truthy()?,
             helpers: py.import("ferrio._helpers")?.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

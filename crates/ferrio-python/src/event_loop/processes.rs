@@ -89,7 +89,7 @@ fn start<'py>(
     let cleanup = async move {
         let transport = child.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(transport) = transport {
-            drop(poll_fn(|cx| transport.get().poll_ended(cx.waker())).await);
+            drop(Process::ended(transport).await);
         }
     };
     awaitable_with_cleanup(this.as_any(), &this.get().core, name, operation, cleanup)

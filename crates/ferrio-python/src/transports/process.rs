@@ -11,6 +11,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -68,7 +69,9 @@ struct State {
     exit_told: Cell<bool>,
     /// `connection_made` has run.
     made: Cell<bool>,
-    /// Wait for that, or for the end.
+    /// `wait()` returns: at the child's end, or, in older CPythons, only when its pipes are closed as well.
+    wait_over: Cell<bool>,
+    /// Wait for one of the two.
     waiters: RefCell<Vec<Waker>>,
     closed: Cell<bool>,
     /// `connection_lost` is scheduled, or has run.
@@ -101,6 +104,7 @@ impl Process {
             returncode: Cell::new(None),
             exit_told: Cell::new(false),
             made: Cell::new(false),
+            wait_over: Cell::new(false),
             waiters: RefCell::default(),
             closed: Cell::new(false),
             finished: Cell::new(false),
@@ -156,9 +160,15 @@ impl Process {
         self.poll_until(waker, |state| state.made.get().then_some(()))
     }
 
-    /// Ready with the return code when the child has ended.
-    pub fn poll_ended(&self, waker: &Waker) -> Poll<PyResult<c_int>> {
-        self.poll_until(waker, |state| state.returncode.get())
+    /// Waits for the end of the child as `wait()` does; returns the return code.
+    pub async fn ended(this: Py<Self>) -> PyResult<c_int> {
+        if let Some(known) = this.get().state()?.returncode.get() {
+            return Ok(known);
+        }
+        poll_fn(|cx| {
+            this.get().poll_until(cx.waker(), |state| state.returncode.get().filter(|_| state.wait_over.get()))
+        })
+        .await
     }
 
     fn poll_until<T>(&self, waker: &Waker, look: impl FnOnce(&State) -> Option<T>) -> Poll<PyResult<T>> {
@@ -208,7 +218,10 @@ impl Process {
         state.returncode.set(Some(returncode));
         let job = Job::Call(object.clone().unbind(), Self::tell_exit);
         core.soon_because(job, Cause::new(Kind::Child, state.pid as u64));
-        wake_all(state);
+        if imports(py)?.wait_is_for_the_child_alone {
+            state.wait_over.set(true);
+            wake_all(state);
+        }
         Ok(())
     }
 
@@ -259,6 +272,8 @@ impl Process {
         let transport = object.cast::<Self>()?.get();
         let state = transport.state()?;
         let told = transport.tell(object, intern!(object.py(), "connection_lost"), (object.py().None(),));
+        state.wait_over.set(true);
+        wake_all(state);
         let (popen, protocol) = (state.popen.borrow_mut().take(), state.protocol.borrow_mut().take());
         drop((popen, protocol));
         told
@@ -424,7 +439,7 @@ impl Process {
         let transport = this.clone().unbind();
         let Process { core, the_loop, .. } = this.get();
         awaitable(the_loop.bind(this.py()), core, "SubprocessTransport._wait", async move {
-            let returncode = std::future::poll_fn(|cx| transport.get().poll_ended(cx.waker())).await?;
+            let returncode = Self::ended(transport).await?;
             Python::attach(|py| Ok(returncode.into_pyobject(py)?.into_any().unbind()))
         })
     }
@@ -516,7 +531,8 @@ impl PipeProtocol {
         let this = self.process.bind(py);
         let state = this.get().state()?;
         let told = this.get().tell(this.as_any(), intern!(py, "pipe_connection_lost"), (self.fd, exc));
-        state.open_pipes.set(state.open_pipes.get() - 1);
+        // (Somebody may call this by hand.)
+        state.open_pipes.set(state.open_pipes.get().saturating_sub(1));
         Process::try_finish(this)?;
         told
     }

@@ -302,16 +302,16 @@ def _describe(key, value):
     return repr(value)
 
 
-def _context_of(context):
+def _context_of(situation):
     """The contextvars.Context in which to run the exception handler: that of what failed (since 3.12)."""
     if sys.version_info < (3, 12):
         return None
     for key in ("task", "future", "handle"):
-        failed = context.get(key)
+        failed = situation.get(key)
         if failed is not None:
-            # A plain future has none, and what a careless caller gave for one may be none.
-            run_context = failed.get_context() if hasattr(failed, "get_context") else None
-            return run_context if hasattr(run_context, "run") else None
+            # A plain future has none, and a handle may have been given something else.
+            context = failed.get_context() if hasattr(failed, "get_context") else None
+            return context if hasattr(context, "run") else None
     return None
 
 

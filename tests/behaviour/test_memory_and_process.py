@@ -96,13 +96,13 @@ TRANSPORTS = [protocol_over_tcp, protocol_over_tcp_with_a_full_buffer, paused_pr
 
 @pytest.mark.parametrize("make", TRANSPORTS)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_a_loop_that_is_dropped_takes_its_transports_and_protocols_along(new_event_loop, make):
     keep = []
     collect()
     before = open_descriptors()
     loop = new_event_loop()
     transport, protocol = make(loop, keep)
-    transport.hidden_reference = transport if hasattr(transport, "__dict__") else None
     protocol.loop = loop
     dead = [weakref.ref(protocol), weakref.ref(loop)]
     del loop, transport, protocol

@@ -23,8 +23,8 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::core::{Core, Job};
 use crate::event_loop::Loop;
-use crate::ffi::error;
 use crate::ffi::method::guarded;
+use crate::ffi::{error, exit};
 use crate::imports::imports;
 
 /// Arguments up to this many lie in the handle itself; more are kept as a tuple.
@@ -228,9 +228,9 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         } else {
             let result = if (*object).many.is_null() {
                 let count = (*object).count as usize | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                ffi::PyObject_Vectorcall((*object).callback, (*object).arguments.as_ptr(), count, ptr::null_mut())
+                exit::vectorcall((*object).callback, (*object).arguments.as_ptr(), count)
             } else {
-                ffi::PyObject_Call((*object).callback, (*object).many, ptr::null_mut())
+                exit::call((*object).callback, (*object).many)
             };
             leave((*object).context, result.is_null());
             result

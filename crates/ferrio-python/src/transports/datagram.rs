@@ -28,6 +28,7 @@ use crate::errors::{must_wait, os_error, unless_it_must_wait};
 use crate::event_loop::sockets::SEND_FLAGS;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::exit::call_method;
 use crate::imports::imports;
 
 /// What a queued datagram counts beyond its bytes, from Python 3.13 on: empty ones would wait unnoticed otherwise.
@@ -228,7 +229,7 @@ impl DatagramTransport {
         match this.get().receive(py) {
             Ok(Some((data, sender))) => Self::tell(
                 this,
-                |protocol| protocol.call_method1(intern!(py, "datagram_received"), (data, sender)),
+                |protocol| call_method(protocol, intern!(py, "datagram_received"), [&data, &sender]),
                 "datagram_received",
             ),
             Ok(None) => Ok(()),

@@ -27,6 +27,7 @@ use super::stream::{Mark, warn_unclosed, water_marks};
 use crate::core::{Call, Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::exit::call_method;
 use crate::imports::imports;
 
 /// asyncio's default high-water mark, in bytes.
@@ -111,9 +112,9 @@ impl End {
     ) -> PyResult<()> {
         let py = this.py();
         let protocol = self.protocol(py);
-        let called = run_in(py, self.context.bind(py), || match argument {
-            Some(argument) => protocol.call_method1(name, (argument,)),
-            None => protocol.call_method0(name),
+        let called = run_in(py, self.context.bind(py), || match &argument {
+            Some(argument) => call_method(&protocol, name, [argument]),
+            None => call_method(&protocol, name, []),
         });
         called.map(drop).or_else(|error| self.report(core, this, error, &format!("Exception in protocol.{name}()")))
     }

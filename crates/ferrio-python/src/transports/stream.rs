@@ -30,6 +30,7 @@ use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::exit::call_method;
 use crate::imports::imports;
 use crate::server::ServerCore;
 
@@ -214,7 +215,7 @@ impl StreamTransport {
         state.made.set(true);
         let made = this
             .get()
-            .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)))
+            .call_protocol(py, |protocol| call_method(protocol, intern!(py, "connection_made"), [this.as_any()]))
             .map(drop)
             .or_else(|error| this.get().report(this, error, "Exception in protocol.connection_made()"));
         // What it raises to end the run does not end the connection.
@@ -301,7 +302,7 @@ impl StreamTransport {
         match data {
             Ok(Some(data)) => {
                 let called = transport
-                    .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "data_received"), (data,)));
+                    .call_protocol(py, |protocol| call_method(protocol, intern!(py, "data_received"), [data.as_any()]));
                 called
                     .map(drop)
                     .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.data_received() call failed."))
@@ -316,7 +317,7 @@ impl StreamTransport {
         let transport = this.get();
         let state = transport.state()?;
         let buffer = transport.call_protocol(py, |protocol| {
-            let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
+            let buffer = call_method(protocol, intern!(py, "get_buffer"), [&(-1_i32).into_pyobject(py)?.into_any()])?;
             if buffer.len()? == 0 {
                 return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
             }
@@ -333,8 +334,9 @@ impl StreamTransport {
         match received {
             Ok(0) => Self::on_eof(this),
             Ok(count) => {
-                let called = transport
-                    .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "buffer_updated"), (count,)));
+                let called = transport.call_protocol(py, |protocol| {
+                    call_method(protocol, intern!(py, "buffer_updated"), [&count.into_pyobject(py)?.into_any()])
+                });
                 called
                     .map(drop)
                     .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
@@ -378,7 +380,7 @@ impl StreamTransport {
     fn on_eof(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let transport = this.get();
-        let keep_open = transport.call_protocol(py, |protocol| protocol.call_method0(intern!(py, "eof_received")));
+        let keep_open = transport.call_protocol(py, |protocol| call_method(protocol, intern!(py, "eof_received"), []));
         match keep_open.and_then(|keep_open| keep_open.is_truthy()) {
             // The peer has no more to say, but we may: half-closed.
             Ok(true) => transport.unwatch_reads(),
@@ -511,7 +513,7 @@ impl StreamTransport {
             return Ok(());
         }
         state.protocol_paused.set(false);
-        let called = this.get().call_protocol(py, |protocol| protocol.call_method0(intern!(py, "resume_writing")));
+        let called = this.get().call_protocol(py, |protocol| call_method(protocol, intern!(py, "resume_writing"), []));
         called.map(drop).or_else(|error| this.get().report(this, error, "protocol.resume_writing() failed"))
     }
 
@@ -567,8 +569,8 @@ impl StreamTransport {
         }
         let reason = state.reason.borrow_mut().take();
         let told = if state.made.get() {
-            let reason = reason.as_ref().map(|reason| reason.clone_ref(py));
-            transport.call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_lost"), (reason,)))
+            let reason = reason.unwrap_or_else(|| py.None()).into_bound(py);
+            transport.call_protocol(py, |protocol| call_method(protocol, intern!(py, "connection_lost"), [&reason]))
         } else {
             Ok(py.None().into_bound(py))
         };

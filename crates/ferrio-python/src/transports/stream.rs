@@ -61,7 +61,7 @@ enum Socket {
 }
 
 /// How the protocol takes bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum ProtocolKind {
     Plain,
     Buffered,
@@ -157,6 +157,10 @@ impl StreamTransport {
             None => copy_current(py)?,
         };
         let kind = ProtocolKind::of(&new.protocol)?;
+        if kind != ProtocolKind::Tls {
+            // A protocol that cannot be told of the connection is refused now, not in the next turn.
+            new.protocol.getattr(intern!(py, "connection_made"))?;
+        }
         let state = State {
             fd,
             socket: RefCell::new(socket),

@@ -6,7 +6,7 @@ TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV    := .venv-$(TAG)
 BIN     := $(VENV)/bin
 
-.PHONY: build load demo test bench bench-quick lint format types conformance clean
+.PHONY: build load demo test test-core bench bench-quick lint format types conformance clean
 
 build: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --quiet --profile $(PROFILE)
@@ -45,6 +45,10 @@ $(VENV)/.ecosystem: $(VENV)/.tools $(addsuffix /requirements.txt, tests/ecosyste
 test: build $(VENV)/.ecosystem
 	cargo test --workspace --exclude ferrio-python
 	$(BIN)/python -m pytest
+
+# The tests that need none of the ecosystem's packages.
+test-core: build
+	$(BIN)/python -m pytest --ignore tests/ecosystem
 
 # CPython's own asyncio tests on ferrio's loop; OPTIONS="--only test_sock" runs a few (ci/conformance.sh: on all Pythons).
 conformance: build

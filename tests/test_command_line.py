@@ -72,7 +72,14 @@ print(getattr(__spec__, "name", __spec__), type(__loader__), sys.argv, sys.path,
 @pytest.mark.parametrize("interpreter", [(), ("-P",)], ids=["plain", "safe path"])
 @pytest.mark.parametrize(
     "words",
-    [["folder/program.py", "x"], ["-m", "package", "x"], ["-m", "folder.program"], ["-c", SURROUNDINGS], ["-", "x"], ["package"]],
+    [
+        ["folder/program.py", "x"],
+        ["-m", "package", "x"],
+        ["-m", "folder.program"],
+        ["-c", SURROUNDINGS],
+        ["-", "x"],
+        ["package"],
+    ],
     ids=lambda words: words[0] + words[1] if words[0] == "-m" else words[0],
 )
 def test_the_program_cannot_tell_the_difference_from_python(words, interpreter, tmp_path):
@@ -81,7 +88,12 @@ def test_the_program_cannot_tell_the_difference_from_python(words, interpreter, 
         path.parent.mkdir()
         path.write_text(SURROUNDINGS)
     by_python = subprocess.run(
-        [sys.executable, *interpreter, *words], input=SURROUNDINGS, cwd=tmp_path, capture_output=True, text=True, timeout=30
+        [sys.executable, *interpreter, *words],
+        input=SURROUNDINGS,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
     )
     by_ferrio = ferrio(*words, stdin=SURROUNDINGS, interpreter=interpreter, cwd=tmp_path)
     # Where the module is missing from the path (safe path), both say so, each under its own name.

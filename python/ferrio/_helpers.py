@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-from asyncio import format_helpers
+from asyncio import base_subprocess, format_helpers
 
 logger = logging.getLogger("asyncio")
 
@@ -78,7 +78,8 @@ def timed_getaddrinfo(loop):
 
     def getaddrinfo(host, port, family, type, proto, flags):
         options = {"family": family, "type": type, "proto": proto, "flags": flags}
-        question = ", ".join([f"{host}:{port!r}", *(f"{name}={value!r}" for name, value in options.items() if value)])
+        given = [f"{name}={value!r}" for name, value in options.items() if value]
+        question = ", ".join([f"{host}:{port!r}", *given])
         logger.debug("Get address info %s", question)
         start = loop.time()
         answer = socket.getaddrinfo(host, port, family, type, proto, flags)
@@ -88,6 +89,16 @@ def timed_getaddrinfo(loop):
         return answer
 
     return getaddrinfo
+
+
+def _wait_is_for_the_child_alone():
+    """Whether this CPython's Process.wait() returns when the child ends, as from 3.14 on and in late releases of 3.12 and
+    3.13, or only when its pipes are closed as well. The release notes do not tell a program; the method's code does."""
+    process_exited = getattr(base_subprocess.BaseSubprocessTransport, "_process_exited", None)
+    return "_exit_waiters" in process_exited.__code__.co_names if process_exited else True
+
+
+WAIT_IS_FOR_THE_CHILD_ALONE = _wait_is_for_the_child_alone()
 
 
 def log_subprocess(command, shell, streams):

@@ -1,11 +1,9 @@
 """Finding a connected socket: resolving names and trying addresses (RFC 8305, "happy eyeballs")."""
 
-import asyncio
 import itertools
 import os
 import socket
-import stat
-from asyncio import staggered
+from asyncio import base_events, staggered
 
 
 async def connect(
@@ -70,6 +68,10 @@ async def connect_unix(loop, path, sock):
 
 async def _resolve(loop, address, family, proto, flags):
     host, port = address[:2]
+    # A numeric address needs no looking up.
+    info = base_events._ipaddr_info(host, port, family, socket.SOCK_STREAM, proto, *address[2:])
+    if info is not None:
+        return [info]
     return await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
 
 
@@ -96,7 +98,8 @@ async def _try(loop, info, local_infos, failures):
             sock.close()
         raise
     finally:
-        mine = None
+        # An exception holds this frame, and must not be held by it.
+        failures = mine = None
 
 
 def _bind(sock, family, local_infos, mine):

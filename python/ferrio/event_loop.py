@@ -14,7 +14,7 @@ import warnings
 import weakref
 from asyncio import base_events, coroutines
 
-from . import sendfile, servers, tls
+from . import sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
 
@@ -40,9 +40,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         self.set_debug(_debug_by_default())
 
     def __repr__(self):
-        return (
-            f"<{type(self).__name__} running={self.is_running()} closed={self.is_closed()} debug={self.get_debug()}>"
-        )
+        return f"<{type(self).__name__} running={self.is_running()} closed={self.is_closed()} debug={self.get_debug()}>"
 
     def __del__(self, _warn=warnings.warn):
         if not self.is_closed():
@@ -178,37 +176,69 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
     # --- servers -----------------------------------------------------------------------------------------------------
 
     async def create_server(
-        self, protocol_factory, host=None, port=None, *, family=socket.AF_UNSPEC, flags=socket.AI_PASSIVE, sock=None,
-        backlog=100, ssl=None, reuse_address=None, reuse_port=None, keep_alive=None, ssl_handshake_timeout=None,
-        ssl_shutdown_timeout=None, start_serving=True,
+        self,
+        protocol_factory,
+        host=None,
+        port=None,
+        *,
+        family=socket.AF_UNSPEC,
+        flags=socket.AI_PASSIVE,
+        sock=None,
+        backlog=100,
+        ssl=None,
+        reuse_address=None,
+        reuse_port=None,
+        keep_alive=None,
+        ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None,
+        start_serving=True,
     ):
         """Listen on host (a name, several, or None for all) and port, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_server(
-            self, protocol_factory, host, port, family=family, flags=flags, sock=sock, backlog=backlog, ssl=ssl,
-            reuse_address=reuse_address, reuse_port=reuse_port, keep_alive=keep_alive,
-            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+            self,
+            protocol_factory,
+            host,
+            port,
+            family=family,
+            flags=flags,
+            sock=sock,
+            backlog=backlog,
+            ssl=ssl,
+            reuse_address=reuse_address,
+            reuse_port=reuse_port,
+            keep_alive=keep_alive,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
             start_serving=start_serving,
         )
 
     async def create_unix_server(
-        self, protocol_factory, path=None, *, sock=None, backlog=100, ssl=None, ssl_handshake_timeout=None,
-        ssl_shutdown_timeout=None, start_serving=True, cleanup_socket=sys.version_info >= (3, 13),
+        self,
+        protocol_factory,
+        path=None,
+        *,
+        sock=None,
+        backlog=100,
+        ssl=None,
+        ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None,
+        start_serving=True,
+        cleanup_socket=sys.version_info >= (3, 13),
     ):
         """Listen on a Unix socket's path, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_unix_server(
-            self, protocol_factory, path, sock=sock, backlog=backlog, ssl=ssl,
-            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
-            start_serving=start_serving, cleanup_socket=cleanup_socket,
-        )
-
-    async def start_tls(
-        self, transport, protocol, sslcontext, *, server_side=False, server_hostname=None,
-        ssl_handshake_timeout=None, ssl_shutdown_timeout=None,
-    ):
-        """Encrypt an open connection. Returns the transport to use from here on."""
-        return await tls.start_tls(
-            self, transport, protocol, sslcontext, server_side=server_side, server_hostname=server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout, ssl_shutdown_timeout=ssl_shutdown_timeout,
+            self,
+            protocol_factory,
+            path,
+            sock=sock,
+            backlog=backlog,
+            ssl=ssl,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+            start_serving=start_serving,
+            cleanup_socket=cleanup_socket,
         )
 
     # --- files -------------------------------------------------------------------------------------------------------
@@ -279,8 +309,9 @@ def _context_of(context):
     for key in ("task", "future", "handle"):
         failed = context.get(key)
         if failed is not None:
-            # A plain future has none.
-            return failed.get_context() if hasattr(failed, "get_context") else None
+            # A plain future has none, and what a careless caller gave for one may be none.
+            run_context = failed.get_context() if hasattr(failed, "get_context") else None
+            return run_context if hasattr(run_context, "run") else None
     return None
 
 

@@ -59,9 +59,7 @@ class EventLoop(AbstractEventLoop):
     async def shutdown_default_executor(self, timeout: float | None = None) -> None: ...
 
     # Scheduling
-    def call_soon(
-        self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
-    ) -> Handle: ...
+    def call_soon(self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None) -> Handle: ...
     def call_soon_threadsafe(
         self, callback: Callable[[*_Ts], object], *args: *_Ts, context: Context | None = None
     ) -> Handle: ...
@@ -84,13 +82,11 @@ class EventLoop(AbstractEventLoop):
         eager_start: bool | None = None,
         **kwargs: Any,
     ) -> Task[_T]: ...
-    def set_task_factory(self, factory: _TaskFactory | None) -> None: ...
-    def get_task_factory(self) -> _TaskFactory | None: ...
+    def set_task_factory(self, factory: _TaskFactory | None) -> None: ...  # type: ignore[override]
+    def get_task_factory(self) -> _TaskFactory | None: ...  # type: ignore[override]
 
     # Threads
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts
-    ) -> Future[_T]: ...
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*_Ts], _T], *args: *_Ts) -> Future[_T]: ...
     def set_default_executor(self, executor: ThreadPoolExecutor) -> None: ...  # type: ignore[override]
 
     # Descriptors
@@ -259,7 +255,7 @@ class EventLoop(AbstractEventLoop):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
-        cleanup_socket: bool = True,
+        cleanup_socket: bool = ...,
     ) -> Server: ...
 
     # Datagrams and pipes
@@ -276,12 +272,8 @@ class EventLoop(AbstractEventLoop):
         allow_broadcast: bool | None = None,
         sock: socket | None = None,
     ) -> tuple[DatagramTransport, _DP]: ...
-    async def connect_read_pipe(
-        self, protocol_factory: Callable[[], _P], pipe: Any
-    ) -> tuple[ReadTransport, _P]: ...
-    async def connect_write_pipe(
-        self, protocol_factory: Callable[[], _P], pipe: Any
-    ) -> tuple[WriteTransport, _P]: ...
+    async def connect_read_pipe(self, protocol_factory: Callable[[], _P], pipe: Any) -> tuple[ReadTransport, _P]: ...
+    async def connect_write_pipe(self, protocol_factory: Callable[[], _P], pipe: Any) -> tuple[WriteTransport, _P]: ...
 
     # Processes
     async def subprocess_exec(

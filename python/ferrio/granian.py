@@ -6,7 +6,7 @@ workers import the main module again, and so find the loop registered.
 
 import asyncio
 
-from granian import loops
+from granian import loops  # type: ignore
 
 from .event_loop import EventLoop, new_event_loop
 
@@ -20,6 +20,6 @@ def build_loop() -> EventLoop:
 
 
 if __name__ == "__main__":
-    from granian.cli import entrypoint
+    from granian.cli import entrypoint  # type: ignore
 
     entrypoint()

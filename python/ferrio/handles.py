@@ -12,6 +12,12 @@ class Handle(asyncio.Handle):
     __slots__ = ()
 
 
+class ThreadSafeHandle(getattr(asyncio.events, "_ThreadSafeHandle", asyncio.Handle)):
+    """A scheduled callback, as ``loop.call_soon_threadsafe()`` returns it from 3.14 on."""
+
+    __slots__ = ()
+
+
 class TimerHandle(asyncio.TimerHandle):
     """A callback with a deadline, as ``loop.call_later()`` returns it."""
 

@@ -1,10 +1,14 @@
 """``loop.sendfile``: a file over a transport, by the kernel where it can, by reading and writing where it cannot."""
 
 import asyncio
+import sys
 from asyncio import constants, exceptions
 
 #: Bytes read from the file at once when the kernel does not copy: asyncio's figure.
 _BLOCK = 16 * 1024
+
+#: Since 3.14 the file is read from an offset of 0, too, wherever it stands.
+_ALWAYS_SEEKS = sys.version_info >= (3, 14)
 
 _Mode = constants._SendfileMode
 
@@ -40,7 +44,7 @@ async def by_kernel(loop, transport, file, offset, count):
 
 
 async def _by_reading(loop, transport, file, offset, count):
-    if offset:
+    if offset or (_ALWAYS_SEEKS and hasattr(file, "seek")):
         file.seek(offset)
     block = memoryview(bytearray(min(count, _BLOCK) if count else _BLOCK))
     total = 0

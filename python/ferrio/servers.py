@@ -7,10 +7,9 @@ import os
 import socket
 import stat
 import sys
-from asyncio import trsock
+from asyncio import base_events, trsock
 from collections.abc import Iterable
 
-from . import tls
 from ._ferrio import ServerCore
 from ._helpers import logger
 
@@ -26,10 +25,10 @@ _WAITS_FOR_CONNECTIONS = sys.version_info >= (3, 12, 1)
 class Server(ServerCore, asyncio.AbstractServer):
     """What ``loop.create_server()`` returns: the listening sockets and the connections accepted through them."""
 
-    def __new__(cls, loop, sockets, protocol_factory, tls_wrapper, backlog, unlink=None):
-        return super().__new__(cls, loop, protocol_factory, backlog, tls_wrapper)
+    def __new__(cls, loop, sockets, protocol_factory, tls_options, backlog, unlink=None):
+        return super().__new__(cls, loop, protocol_factory, backlog, tls_options)
 
-    def __init__(self, loop, sockets, protocol_factory, tls_wrapper, backlog, unlink=None):
+    def __init__(self, loop, sockets, protocol_factory, tls_options, backlog, unlink=None):
         self._loop = loop
         self._sockets = list(sockets)
         self._backlog = backlog
@@ -56,6 +55,9 @@ class Server(ServerCore, asyncio.AbstractServer):
 
     async def start_serving(self):
         """Begin to accept connections; nothing happens if the server does already."""
+        if self._sockets is None:
+            # The type is the one that asyncio raises, if by accident.
+            raise TypeError(f"server {self!r} is closed")
         self._start_serving()
         # Whoever awaits this may rely on connections being accepted afterwards: one turn arms the sockets.
         await asyncio.sleep(0)
@@ -139,7 +141,7 @@ async def create_server(
     loop, protocol_factory, host, port, *, family, flags, sock, backlog, ssl, reuse_address, reuse_port, keep_alive,
     ssl_handshake_timeout, ssl_shutdown_timeout, start_serving,
 ):
-    wrapper = _tls_wrapper(loop, ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    tls_options = _tls_options(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if sock is not None:
         _check_plain(sock)
     if host is not None or port is not None:
@@ -162,7 +164,7 @@ async def create_server(
         if sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A Stream Socket was expected, got {sock!r}")
         sockets = [sock]
-    return await _serve(Server(loop, sockets, protocol_factory, wrapper, backlog), start_serving)
+    return await _serve(Server(loop, sockets, protocol_factory, tls_options, backlog), start_serving)
 
 
 async def create_unix_server(
@@ -171,7 +173,7 @@ async def create_unix_server(
 ):
     if isinstance(ssl, bool):
         raise TypeError("ssl argument must be an SSLContext or None")
-    wrapper = _tls_wrapper(loop, ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+    tls_options = _tls_options(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if path is not None:
         if sock is not None:
             raise ValueError("path and sock can not be specified at the same time")
@@ -188,7 +190,7 @@ async def create_unix_server(
         if not (path and path[0] not in (0, "\x00")):
             path = None
         unlink = _unlinker(path) if path else None
-    return await _serve(Server(loop, [sock], protocol_factory, wrapper, backlog, unlink), start_serving)
+    return await _serve(Server(loop, [sock], protocol_factory, tls_options, backlog, unlink), start_serving)
 
 
 async def _serve(server, start_serving):
@@ -201,23 +203,14 @@ async def _serve(server, start_serving):
     return server
 
 
-def _tls_wrapper(loop, context, handshake_timeout, shutdown_timeout):
-    """What turns a protocol into the encrypted side's, or None."""
+def _tls_options(context, handshake_timeout, shutdown_timeout):
+    """What connections are encrypted with, or None."""
     if isinstance(context, bool):
         raise TypeError("ssl argument must be an SSLContext or None")
     for name, timeout in [("ssl_handshake_timeout", handshake_timeout), ("ssl_shutdown_timeout", shutdown_timeout)]:
         if timeout is not None and context is None:
             raise ValueError(f"{name} is only meaningful with ssl")
-    if context is None:
-        return None
-
-    def wrap(protocol):
-        return tls.wrap(
-            loop, protocol, context, None, True, None,
-            ssl_handshake_timeout=handshake_timeout, ssl_shutdown_timeout=shutdown_timeout,
-        )
-
-    return wrap
+    return None if context is None else (context, handshake_timeout, shutdown_timeout)
 
 
 def _check_plain(sock):
@@ -226,6 +219,9 @@ def _check_plain(sock):
 
 
 async def _resolve(loop, host, port, family, flags):
+    info = base_events._ipaddr_info(host, port, family, socket.SOCK_STREAM, 0)
+    if info is not None:
+        return [info]
     infos = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, proto=0, flags=flags)
     if not infos:
         raise OSError(f"getaddrinfo({host!r}) returned empty list")

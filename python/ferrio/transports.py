@@ -13,6 +13,18 @@ class StreamTransport(asyncio.Transport):
     __slots__ = ()
 
 
+class SSLTransport(asyncio.Transport):
+    """The encrypted side of a TLS connection."""
+
+    __slots__ = ()
+
+
+class SSLProtocol(asyncio.Protocol):
+    """What stands between a TLS transport and the transport under it."""
+
+    __slots__ = ()
+
+
 class SubprocessTransport(asyncio.SubprocessTransport):
     """A child process."""
 

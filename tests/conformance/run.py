@@ -44,10 +44,14 @@ class Exceptions:
     def __init__(self, path, factory):
         tables = tomllib.loads(path.read_text())
         here = {name: [entry for entry in tables.get(name, []) if self.applies(entry)] for name in
-                ("left_out", "no_loop", "private", "environment")}
+                ("left_out", "no_loop", "private", "courtesy", "environment")}
         self.left_out = [pattern for entry in here["left_out"] for pattern in entry["tests"]]
         self.no_loop = [pattern for entry in here["no_loop"] for pattern in entry["tests"]]
-        failing = here["environment"] + ([] if pointing.is_stock(factory) else here["private"])
+        failing = here["environment"]
+        if not pointing.is_stock(factory):
+            failing += here["private"]
+        if factory.startswith("opaque:"):
+            failing += here["courtesy"]
         self.reasons = {pattern: entry["reason"] for entry in failing for pattern in entry["tests"]}
 
     @staticmethod
@@ -70,7 +74,7 @@ class Job:
         self.left_out = exceptions.left_out
         self.directory = directory
         self.results = {}
-        self.left_out_count = 0
+        self.not_run = set()
 
     def run(self):
         started = time.monotonic()
@@ -129,7 +133,7 @@ class Job:
                     running, new = None, new + 1
                     self.results[event.pop("id")] = event
                 case "left out":
-                    self.left_out_count += 1
+                    self.not_run.add(event["id"])
                 case "complete":
                     complete = True
         if complete:
@@ -159,7 +163,7 @@ class Report:
 
     def __init__(self, jobs, exceptions, options):
         self.results = {test: result for job in jobs for test, result in job.results.items()}
-        self.left_out = sum(job.left_out_count for job in jobs)
+        self.left_out = sum(len(job.not_run) for job in jobs)
         self.problems = []  # (title, detail), each of which makes the run fail
         self.count = collections.Counter()
         used = set()

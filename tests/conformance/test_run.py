@@ -74,7 +74,7 @@ def judge(tmp_path):
         exceptions = run.Exceptions(path, "foreign:new_event_loop")
         options = types.SimpleNamespace(only=["*"], factory="foreign:new_event_loop")
         results = {f"test_x.Tests.{name}": dict(outcome=outcome, detail="", loops=loops) for name, (outcome, loops) in results.items()}
-        job = types.SimpleNamespace(results=results, left_out_count=0)
+        job = types.SimpleNamespace(results=results, not_run=set())
         report = run.Report([job], exceptions, options)
         return [title for title, _ in report.problems], report.summary
 

@@ -48,6 +48,7 @@ class Reporter(unittest.TestResult):
         self.counter = counter
         self.timeout = timeout
         self.outcome = None
+        self.last = None
         self.unclosed = []
         self.show_warning, warnings.showwarning = warnings.showwarning, self.note_warning
 
@@ -61,6 +62,7 @@ class Reporter(unittest.TestResult):
         self.events.flush()
 
     def begin(self, test):
+        self.check_what_is_left()
         self.outcome = ("passed", "")
         self.loops = (self.counter.factory, self.counter.stock)
         self.write(event="start", id=test_id(test))
@@ -68,30 +70,33 @@ class Reporter(unittest.TestResult):
         self.started = time.perf_counter()
 
     def finish(self, test):
-        seconds = round(time.perf_counter() - self.started, 3)
-        self.check_what_is_left(test)
         faulthandler.cancel_dump_traceback_later()
         outcome, detail = self.outcome
         self.outcome = None
-        self.write(
+        self.last = dict(
             event="end",
             id=test_id(test),
             outcome=outcome,
             detail=detail,
-            seconds=seconds,
+            seconds=round(time.perf_counter() - self.started, 3),
             loops=self.counter.factory - self.loops[0],
             stock_loops=self.counter.stock - self.loops[1],
         )
+        self.write(**self.last)
 
-    def check_what_is_left(self, test):
-        """Fails a test that leaves threads, children or unclosed loops and transports behind. The stock loop leaves none."""
-        gc.collect()  # What it left unclosed must warn now, not in the next test.
-        for warning in self.unclosed:
-            self.settle(test, "failed", f"ResourceWarning: {warning}")
-        self.unclosed.clear()
+    def check_what_is_left(self):
+        """Fails the last test after all if it left threads, children, or unclosed loops and transports. With the stock loop, none does.
+
+        Called when the suite has let go of the test, and with it of all that it refers to.
+        """
+        gc.collect()
+        left = [f"ResourceWarning: {warning}" for warning in self.unclosed]
         if support.environment_altered:
-            support.environment_altered = False
-            self.settle(test, "failed", "threads or child processes are left: see the log")
+            left.append("threads or child processes are left: see the log")
+        self.unclosed.clear()
+        support.environment_altered = False
+        if left and self.last and self.last["outcome"] == "passed":
+            self.write(**self.last | dict(outcome="failed", detail="\n".join(left)))
 
     def settle(self, test, outcome, detail):
         if self.outcome is None:
@@ -160,6 +165,7 @@ def main():
             suite.addTest(test)
         unittest.TestCase.__call__ = run_test  # what a suite calls
         suite.run(reporter)
+        reporter.check_what_is_left()
         reporter.write(event="complete")
 
 

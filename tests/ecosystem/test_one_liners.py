@@ -94,7 +94,9 @@ def test_aiohttp(program, port, tmp_path):
 
 def test_pytest_asyncio(program, tmp_path):
     tool, *words = shlex.split(documented("pytest -p ferrio.pytest_plugin"))
-    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
     (tmp_path / "test_inner.py").write_text(SAY.replace("async def main", "async def test_main"))
     suite = program("-m", tool, *words, "-s", "-W", "error", "-c", tmp_path / "pytest.ini", tmp_path)
     assert suite.wait() == 0, suite.output

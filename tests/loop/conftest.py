@@ -2,9 +2,8 @@
 
 import asyncio
 
-import pytest
-
 import ferrio
+import pytest
 
 FACTORIES = {"stock": asyncio.SelectorEventLoop, "ferrio": ferrio.new_event_loop}
 

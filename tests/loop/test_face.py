@@ -12,9 +12,8 @@ import time
 import traceback
 import warnings
 
-import pytest
-
 import ferrio
+import pytest
 
 LOOPS = [pytest.param(asyncio.SelectorEventLoop, id="stock"), pytest.param(ferrio.new_event_loop, id="ferrio")]
 
@@ -226,7 +225,9 @@ def test_an_error_in_the_exception_handler_is_logged_with_what_it_was_about(loop
     loop.call_soon(fail)
     run_briefly(loop)
     (record,) = caplog.records
-    assert record.message.startswith("Unhandled error in exception handler\ncontext: {'message': 'Exception in callback fail")
+    assert record.message.startswith(
+        "Unhandled error in exception handler\ncontext: {'message': 'Exception in callback fail"
+    )
     assert record.exc_info[0] is LookupError
 
 

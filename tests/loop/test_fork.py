@@ -10,9 +10,8 @@ import threading
 import traceback
 import warnings
 
-import pytest
-
 import ferrio
+import pytest
 
 
 @pytest.fixture(autouse=True)

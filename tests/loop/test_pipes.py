@@ -9,9 +9,8 @@ import tty
 import warnings
 from contextvars import ContextVar
 
-import pytest
-
 import ferrio
+import pytest
 
 
 class Recorder(asyncio.Protocol):
@@ -640,11 +639,13 @@ def test_a_regular_file_is_refused_and_stays_open(loop, tmp_path):
     loop.run_until_complete(main())
 
 
-@pytest.mark.parametrize("wrong, error", [(None, AttributeError), ("x", AttributeError), (object(), AttributeError)])
-def test_what_has_no_fileno_is_refused(loop, wrong, error):
+# The finalizer of the stock transport stumbles over the half-made object.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("wrong", [None, "x", object()])
+def test_what_has_no_fileno_is_refused(loop, wrong):
     async def main():
         for connect in (loop.connect_read_pipe, loop.connect_write_pipe):
-            with pytest.raises(error):
+            with pytest.raises(AttributeError):
                 await connect(Recorder, wrong)
 
     loop.run_until_complete(main())

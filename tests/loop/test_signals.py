@@ -10,9 +10,8 @@ import textwrap
 import threading
 import time
 
-import pytest
-
 import ferrio
+import pytest
 
 from .conftest import FACTORIES
 

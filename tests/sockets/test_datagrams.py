@@ -526,7 +526,8 @@ def test_an_unclosed_endpoint_is_warned_about(run):
         fd = server.get_extra_info("socket").fileno()
         del server
         gc.collect()
-    assert any("unclosed transport" in str(warning.message) and warning.category is ResourceWarning for warning in caught)
+    texts = [str(warning.message) for warning in caught if warning.category is ResourceWarning]
+    assert any("unclosed transport" in text for text in texts)
     with pytest.raises(OSError):
         os.fstat(fd)
 

@@ -60,7 +60,13 @@ async def all_of(loop, sock):
 
 @pytest.mark.parametrize(
     ("arguments", "start", "end"),
-    [((), 0, SIZE), ((1000,), 1000, SIZE), ((1000, 2000), 1000, 3000), ((0, 10 * SIZE), 0, SIZE), ((SIZE - 5, 100), SIZE - 5, SIZE)],
+    [
+        ((), 0, SIZE),
+        ((1000,), 1000, SIZE),
+        ((1000, 2000), 1000, 3000),
+        ((0, 10 * SIZE), 0, SIZE),
+        ((SIZE - 5, 100), SIZE - 5, SIZE),
+    ],
     ids=["all", "from offset", "part", "count beyond the end", "the end"],
 )
 def test_what_is_sent(run, way, pair, file, content, arguments, start, end):

@@ -96,7 +96,9 @@ def test_recv_into_fills_any_writable_buffer_and_returns_the_count(run, pair):
     run(main)
 
 
-@pytest.mark.parametrize("buffer", [b"read-only", "text", memoryview(bytearray(8))[::2]], ids=["bytes", "str", "strided"])
+@pytest.mark.parametrize(
+    "buffer", [b"read-only", "text", memoryview(bytearray(8))[::2]], ids=["bytes", "str", "strided"]
+)
 def test_recv_into_refuses_other_buffers_when_awaited(run, pair, buffer):
     async def main(loop):
         pair[1].send(b"x")

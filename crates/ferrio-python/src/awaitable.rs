@@ -14,10 +14,11 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use ferrio::cause::Cause;
 use ferrio::{Direction, WaitId, poll::RawFd};
@@ -306,12 +307,17 @@ impl Awaitable {
             state.waiter.set(Some((wakeup, context)));
             visited?;
         }
+        if let Some(cancelled) = state.cancelled.take() {
+            let visited = visit.call(&cancelled);
+            state.cancelled.set(Some(cancelled));
+            visited?;
+        }
         Ok(())
     }
 
     fn __clear__(&self) {
         let state = self.state.unguarded();
-        drop((state.waiter.take(), state.operation.take(), state.cleanup.take()));
+        drop((state.waiter.take(), state.cancelled.take(), state.operation.take(), state.cleanup.take()));
     }
 }
 
@@ -349,14 +355,11 @@ impl BorrowedWaker<'_, '_> {
         }
         unsafe fn clone(data: *const ()) -> RawWaker {
             // SAFETY: the table is used with such pointers only.
-            let waker = Waker::from(unsafe { own(data) });
-            let raw = RawWaker::new(waker.data(), waker.vtable());
-            std::mem::forget(waker);
-            raw
+            OwnedWaker::into_raw(unsafe { own(data) })
         }
         unsafe fn wake(data: *const ()) {
             // SAFETY: as above.
-            unsafe { own(data) }.wake();
+            OwnedWaker::wake(unsafe { own(data) });
         }
         unsafe fn forget(_: *const ()) {}
 
@@ -383,22 +386,58 @@ impl OwnedWaker {
     pub fn resume(&self, py: Python<'_>) -> PyResult<()> {
         Awaitable::resume(self.awaitable.bind(py))
     }
-}
 
-impl Wake for OwnedWaker {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
+    fn wake(this: Arc<Self>) {
         // Never enters the interpreter: another thread may hold it and wait for this one.
-        if self.core.remote().is_current() {
-            self.core.soon(Job::Wake(self.clone()));
+        if this.core.remote().is_current() {
+            this.core.clone().soon(Job::Wake(this));
         } else {
-            self.core.remote().soon(Job::Wake(self.clone()), Cause::THREAD);
+            this.core.clone().remote().soon(Job::Wake(this), Cause::THREAD);
         }
     }
+
+    /// For the garbage collector: what a waker keeps alive, if it is one of ours.
+    pub fn traverse(waker: &Waker, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !std::ptr::eq(waker.vtable(), &raw const OWNED_WAKER) {
+            return Ok(());
+        }
+        // SAFETY: with this table the pointer is that of an `Arc<OwnedWaker>`, whose reference stays the waker's.
+        let shared = ManuallyDrop::new(unsafe { Arc::from_raw(waker.data().cast::<Self>()) });
+        Self::traverse_shared(&shared, visit)
+    }
+
+    /// As [`traverse`](Self::traverse). One reference to the awaitable must not be visited twice, so one that several
+    /// wakers share is not visited at all: the collector then takes it for one from outside.
+    pub fn traverse_shared(this: &Arc<Self>, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if Arc::strong_count(this) == 1 { visit.call(&this.awaitable) } else { Ok(()) }
+    }
+
+    fn into_raw(this: Arc<Self>) -> RawWaker {
+        RawWaker::new(Arc::into_raw(this).cast(), &OWNED_WAKER)
+    }
 }
+
+/// What `impl Wake` would make; but by the address of this table [`OwnedWaker::traverse`] knows its own.
+static OWNED_WAKER: RawWakerVTable = {
+    unsafe fn clone(data: *const ()) -> RawWaker {
+        // SAFETY: the table is used with the pointer of an `Arc<OwnedWaker>` only.
+        unsafe { Arc::increment_strong_count(data.cast::<OwnedWaker>()) };
+        RawWaker::new(data, &OWNED_WAKER)
+    }
+    unsafe fn wake(data: *const ()) {
+        // SAFETY: as above; the waker's reference is handed over.
+        OwnedWaker::wake(unsafe { Arc::from_raw(data.cast()) });
+    }
+    unsafe fn wake_by_ref(data: *const ()) {
+        // SAFETY: as above; the waker keeps its reference.
+        OwnedWaker::wake(unsafe { Arc::clone(&ManuallyDrop::new(Arc::from_raw(data.cast()))) });
+    }
+    unsafe fn forget(data: *const ()) {
+        // SAFETY: as above; the waker's reference ends.
+        drop(unsafe { Arc::<OwnedWaker>::from_raw(data.cast()) });
+    }
+    RawWakerVTable::new(clone, wake, wake_by_ref, forget)
+};
 
 // --- the slots -----------------------------------------------------------------------------------------------------
 
@@ -506,6 +545,7 @@ impl Future for Readiness {
         if self.leave() {
             return Poll::Ready(Ok(()));
         }
+        self.core.check_closed()?;
         let joined = self.core.engine()?.join_wait(self.fd, self.direction, cx.waker().clone());
         self.wait = Some(joined.map_err(from_io)?);
         Poll::Pending

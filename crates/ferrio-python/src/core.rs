@@ -5,11 +5,11 @@
 //! engine are reported by the `Loop` object, which owns them as far as Python is concerned.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use ferrio::cause::Cause;
 use ferrio::clock::Clock;
@@ -20,7 +20,7 @@ use ferrio::ready::Order;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::awaitable::OwnedWaker;
 use crate::errors::from_io;
@@ -71,23 +71,30 @@ impl Job {
 /// The engine's view of Python, and the state that only native code needs.
 pub struct PyHost {
     /// The Python loop, borrowed: it owns this. Null before it is made and after it is gone.
-    loop_object: Cell<*mut pyo3::ffi::PyObject>,
+    loop_object: AtomicPtr<pyo3::ffi::PyObject>,
     /// Debug mode; read from any thread.
     debug: AtomicBool,
     /// Native objects with something to do before the loop sleeps (transports with gathered writes).
     unsettled: RefCell<Vec<(Py<PyAny>, Call)>>,
     /// Where sockets are read into before the bytes get an object of their own size.
     scratch: RefCell<Vec<u8>>,
-    /// The transports that own a descriptor, borrowed: each takes itself out before it dies.
-    transports: RefCell<HashMap<RawFd, *mut pyo3::ffi::PyObject>>,
+    /// The transports that own a descriptor. Weak, because one may be collected by a thread that may not touch this.
+    transports: RefCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
     /// One everlasting finished future: what awaitables hand to `Task.__wakeup`.
     pub done: RefCell<Option<Py<PyAny>>>,
 }
 
 impl PyHost {
     fn loop_object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        // SAFETY: the pointer is null or the living `Loop`, which takes it back before it dies.
-        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.loop_object.get()) }
+        let object = self.loop_object.load(Ordering::Relaxed);
+        // SAFETY: the pointer is null or the `Loop`, which takes it back when it dies. What its instance dictionary held
+        // dies before that; by then nobody may refer to the loop any more.
+        unsafe {
+            if object.is_null() || pyo3::ffi::Py_REFCNT(object) == 0 {
+                return None;
+            }
+            Some(Bound::from_borrowed_ptr(py, object))
+        }
     }
 }
 
@@ -121,7 +128,7 @@ pub const READ_SIZE: usize = 256 * 1024;
 impl Core {
     pub fn new() -> io::Result<Arc<Self>> {
         let host = PyHost {
-            loop_object: Cell::new(std::ptr::null_mut()),
+            loop_object: AtomicPtr::default(),
             debug: AtomicBool::new(false),
             unsettled: RefCell::default(),
             scratch: RefCell::default(),
@@ -168,14 +175,19 @@ impl Core {
     }
 
     /// The calling thread runs the loop until [`leave`](Self::leave).
-    pub fn enter(&self, ident: usize) {
+    ///
+    /// # Errors
+    /// RuntimeError if another thread does, or this one further up its stack.
+    pub fn enter(&self, ident: usize) -> PyResult<()> {
+        let entered = self.thread_ident.compare_exchange(0, ident, Ordering::AcqRel, Ordering::Relaxed);
+        entered.map_err(|_| PyRuntimeError::new_err("This event loop is already running"))?;
         self.owner.store(this_thread(), Ordering::Release);
-        self.thread_ident.store(ident, Ordering::Release);
+        Ok(())
     }
 
     pub fn leave(&self) {
-        self.thread_ident.store(0, Ordering::Release);
         self.owner.store(0, Ordering::Release);
+        self.thread_ident.store(0, Ordering::Release);
     }
 
     pub fn is_running(&self) -> bool {
@@ -241,7 +253,7 @@ impl Core {
     }
 
     pub fn set_loop_object(&self, object: *mut pyo3::ffi::PyObject) {
-        self.engine.host.loop_object.set(object);
+        self.engine.host.loop_object.store(object, Ordering::Relaxed);
     }
 
     /// The Python loop.
@@ -252,16 +264,22 @@ impl Core {
         self.engine.host.loop_object(py).ok_or_else(|| PyRuntimeError::new_err("Event loop is closed"))
     }
 
-    /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile. `f` must not call out.
+    /// Calls `f` with [`READ_SIZE`] bytes of room that nobody else uses meanwhile.
     pub fn with_scratch<R>(&self, f: impl FnOnce(&mut [u8]) -> R) -> PyResult<R> {
-        let mut scratch = self.engine()?.host.scratch.borrow_mut();
+        let host = &self.engine()?.host;
+        // Taken out: if `f` comes back here, the inner call gets room of its own.
+        let mut scratch = host.scratch.take();
         scratch.resize(READ_SIZE, 0);
-        Ok(f(&mut scratch))
+        let result = f(&mut scratch);
+        host.scratch.replace(scratch);
+        Ok(result)
     }
 
-    /// `transport` owns `fd` until [`release_descriptor`](Self::release_descriptor), which it must call before it dies.
+    /// `transport` owns `fd` until [`release_descriptor`](Self::release_descriptor).
     pub fn own_descriptor<T>(&self, fd: RawFd, transport: &Bound<'_, T>) -> PyResult<()> {
-        self.engine()?.host.transports.borrow_mut().insert(fd, transport.as_ptr());
+        let transport = PyWeakrefReference::new(transport.as_any())?.unbind();
+        let former = self.engine()?.host.transports.borrow_mut().insert(fd, transport);
+        drop(former);
         Ok(())
     }
 
@@ -269,15 +287,15 @@ impl Core {
     pub fn release_descriptor(&self, fd: RawFd) {
         if let Ok(engine) = self.engine() {
             engine.release(fd);
-            engine.host.transports.borrow_mut().remove(&fd);
+            let former = engine.host.transports.borrow_mut().remove(&fd);
+            drop(former);
         }
     }
 
     /// The transport that owns `fd`, if one does.
     pub fn transport_of(&self, py: Python<'_>, fd: RawFd) -> Option<Py<PyAny>> {
-        let transport = self.engine().ok()?.host.transports.borrow().get(&fd).copied()?;
-        // SAFETY: a transport takes itself out of the table before it dies.
-        Some(unsafe { Bound::from_borrowed_ptr(py, transport) }.unbind())
+        let transport = self.engine().ok()?.host.transports.borrow().get(&fd)?.clone_ref(py);
+        transport.bind(py).upgrade().map(Bound::unbind)
     }
 
     /// Nanoseconds of the loop's clock.
@@ -314,6 +332,8 @@ impl Core {
         let engine = self.engine()?;
         settle(engine, py);
         engine.close();
+        // What died just now may have written something.
+        settle(engine, py);
         let done = engine.host.done.borrow_mut().take();
         drop(done);
         Ok(())
@@ -321,7 +341,14 @@ impl Core {
 
     /// For the garbage collector, which has stopped everybody else.
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        self.engine.for_each_job(|job| job.object().map_or(Ok(()), |object| visit.call(object)))?;
+        self.engine.for_each_job(|job| match job {
+            Job::Wake(waker) => OwnedWaker::traverse_shared(waker, visit),
+            job => job.object().map_or(Ok(()), |object| visit.call(object)),
+        })?;
+        self.engine.for_each_waker(|waker| OwnedWaker::traverse(waker, visit))?;
+        if let Ok(unsettled) = self.engine.host.unsettled.try_borrow() {
+            unsettled.iter().try_for_each(|(object, _)| visit.call(object))?;
+        }
         if let Ok(done) = self.engine.host.done.try_borrow()
             && let Some(done) = &*done
         {
@@ -334,7 +361,7 @@ impl Core {
     pub fn clear(&self) {
         self.engine.clear();
         let done = self.engine.host.done.borrow_mut().take();
-        drop(done);
+        drop((self.engine.host.unsettled.take(), done));
     }
 }
 
@@ -531,12 +558,17 @@ pub fn done_future<'py>(py: Python<'py>, core: &Core) -> PyResult<Bound<'py, PyA
 
 /// A fresh `_asyncio.Future` of this loop.
 pub fn new_future<'py>(py: Python<'py>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let imports = imports(py)?;
+    future_of(imports(py)?.future.bind(py), the_loop)
+}
+
+/// A fresh future of this class.
+pub fn future_of<'py>(class: &Bound<'py, PyAny>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    let names = imports(py)?.kw_loop.as_ptr();
     let arguments = [the_loop.as_ptr()];
     // SAFETY: one argument, passed by the one keyword named in `kw_loop`; the result is new or null with an error.
     unsafe {
-        let future =
-            pyo3::ffi::PyObject_Vectorcall(imports.future.as_ptr(), arguments.as_ptr(), 0, imports.kw_loop.as_ptr());
+        let future = pyo3::ffi::PyObject_Vectorcall(class.as_ptr(), arguments.as_ptr(), 0, names);
         Bound::from_owned_ptr_or_err(py, future)
     }
 }

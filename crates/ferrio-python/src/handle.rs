@@ -9,9 +9,12 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use ferrio::event_loop::Due;
 use ferrio::timers::TimerId;
+use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -38,6 +41,8 @@ const REPEATS: u8 = 4;
 const SCHEDULED: u8 = 8;
 /// Cancelled in debug mode: `many` is the text that `repr()` shows, for callback and arguments are gone.
 const DESCRIBED: u8 = 16;
+/// Made by `call_soon_threadsafe` (3.14 and later): another thread that cancels it while it runs waits for its end.
+const THREAD_SAFE: u8 = 32;
 
 #[repr(C)]
 struct HandleObject {
@@ -195,8 +200,13 @@ pub fn set_timer(handle: &Bound<'_, PyAny>, id: TimerId) {
 /// KeyboardInterrupt and SystemExit are returned.
 #[inline]
 pub fn run(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    // A callback that runs its own handle (`handle._run()`) still has its arguments in use afterwards.
+    // SAFETY: only handles come here.
+    let is_nested = unsafe { (*raw(handle)).flags & RUNNING != 0 };
     let outcome = call(py, handle);
-    finish(handle);
+    if !is_nested {
+        finish(handle);
+    }
     outcome
 }
 
@@ -208,7 +218,8 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
     // callback does to the handle; the argument before the first is `callback`, which the callee puts back.
     unsafe {
         (*object).flags &= !SCHEDULED;
-        if (*object).flags & CANCELLED != 0 {
+        // Cancelled, or it has run and let go of its callback.
+        if (*object).flags & CANCELLED != 0 || (*object).callback.is_null() {
             return Ok(());
         }
         (*object).flags |= RUNNING;
@@ -225,7 +236,14 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
             result
         };
         if result.is_null() {
-            return report(py, handle, error::take(py));
+            let error = error::take(py);
+            if ffi::PyContext_CheckExact((*object).context) == 0 {
+                // What asyncio says of a context that is none: it has no `run`.
+                let kind = Bound::<PyAny>::from_borrowed_ptr(py, (*object).context).get_type();
+                let missing = format!("'{}' object has no attribute 'run'", kind.name()?);
+                return report(py, handle, PyAttributeError::new_err(missing));
+            }
+            return report(py, handle, error);
         }
         ffi::Py_DECREF(result);
         Ok(())
@@ -239,6 +257,9 @@ pub fn finish(handle: &Bound<'_, PyAny>) {
     // SAFETY: a living handle, which does not run any more.
     unsafe {
         (*object).flags &= !RUNNING;
+        if (*object).flags & THREAD_SAFE != 0 {
+            HAS_RUN.1.notify_all();
+        }
         if (*object).flags & CANCELLED != 0 {
             if let Err(error) = let_go_described(handle) {
                 error.write_unraisable(handle.py(), Some(handle));
@@ -299,9 +320,40 @@ fn report(py: Python<'_>, handle: &Bound<'_, PyAny>, error: PyErr) -> PyResult<(
     })
 }
 
+/// Marks a handle of `call_soon_threadsafe`.
+pub fn set_thread_safe(handle: &Bound<'_, PyAny>) {
+    // SAFETY: only handles come here.
+    unsafe { (*raw(handle)).flags |= THREAD_SAFE };
+}
+
+/// Fires whenever a thread-safe handle has run.
+static HAS_RUN: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+
+/// Another thread waits until a thread-safe handle does not run, so that what it learns or does then is final.
+fn wait_for_end(handle: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = handle.py();
+    let object = raw(handle);
+    // SAFETY: a living handle, whose loop is always set.
+    while unsafe { (*object).flags } & (THREAD_SAFE | RUNNING) == THREAD_SAFE | RUNNING {
+        // SAFETY: as above.
+        let the_loop: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, (*object).the_loop) };
+        if the_loop.cast::<Loop>()?.get().core.is_mine() {
+            return Ok(());
+        }
+        py.detach(|| {
+            let (mutex, has_run) = &HAS_RUN;
+            let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+            // The end may come between the look at the flag and the wait: a millisecond bounds what that can cost.
+            drop(has_run.wait_timeout(guard, Duration::from_millis(1)));
+        });
+    }
+    Ok(())
+}
+
 /// Cancels: the callback will not run. Callback and arguments are let go, or, if they are being run, afterwards.
 pub fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handle.py();
+    wait_for_end(handle)?;
     let object = raw(handle);
     // SAFETY: a living handle.
     unsafe {
@@ -400,6 +452,60 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         if !(*handle).weak_references.is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
+        nesting::one_by_one(handle);
+    }
+}
+
+/// Handles that are arguments of handles: a chain of a million must not be freed a million calls deep.
+/// (CPython has the same for its own containers, but offers it to others from 3.14 on only.)
+mod nesting {
+    use std::cell::Cell;
+
+    use super::{HandleObject, free};
+
+    /// How many handles may be freed within each other.
+    const DEEP: usize = 50;
+
+    thread_local! {
+        static DEPTH: Cell<usize> = const { Cell::new(0) };
+        /// Dead handles that wait for their turn, each leading to the next by its `weak_references`.
+        static WAITING: Cell<*mut HandleObject> = const { Cell::new(std::ptr::null_mut()) };
+    }
+
+    /// Frees the handle: now, or once those that are being freed are done.
+    ///
+    /// # Safety
+    /// The handle is dead and untracked, and nothing refers to it weakly any more.
+    pub unsafe fn one_by_one(handle: *mut HandleObject) {
+        let depth = DEPTH.get();
+        if depth >= DEEP {
+            // SAFETY: as the caller promises; the field is not used any more.
+            unsafe { (*handle).weak_references = WAITING.replace(handle).cast() };
+            return;
+        }
+        DEPTH.set(depth + 1);
+        // SAFETY: as the caller promises.
+        unsafe { free(handle) };
+        while depth == 0 && !WAITING.get().is_null() {
+            let next = WAITING.get();
+            // SAFETY: it was put there above, dead, and leads to the next.
+            unsafe {
+                WAITING.set(std::mem::replace(&mut (*next).weak_references, std::ptr::null_mut()).cast());
+                free(next);
+            }
+        }
+        DEPTH.set(depth);
+    }
+}
+
+/// Empties a dead handle and gives its memory back.
+///
+/// # Safety
+/// The handle is dead and untracked, and nothing refers to it weakly any more.
+unsafe fn free(handle: *mut HandleObject) {
+    let object = handle.cast::<ffi::PyObject>();
+    // SAFETY: as the caller promises.
+    unsafe {
         ffi::Py_CLEAR(&mut (*handle).traceback);
         let_go(handle);
         ffi::Py_CLEAR(&mut (*handle).context);
@@ -470,8 +576,13 @@ unsafe extern "C" fn method_cancel(object: *mut ffi::PyObject, _: *mut ffi::PyOb
 }
 
 unsafe extern "C" fn method_cancelled(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: the interpreter passes a living handle.
-    unsafe { ffi::PyBool_FromLong(((*object.cast::<HandleObject>()).flags & CANCELLED).into()) }
+    guarded(|py| {
+        // SAFETY: the interpreter passes a living handle.
+        unsafe {
+            wait_for_end(&Bound::from_borrowed_ptr(py, object))?;
+            Ok(ffi::PyBool_FromLong(((*object.cast::<HandleObject>()).flags & CANCELLED).into()))
+        }
+    })
 }
 
 unsafe extern "C" fn method_get_context(object: *mut ffi::PyObject, _: *mut ffi::PyObject) -> *mut ffi::PyObject {
@@ -584,6 +695,7 @@ unsafe extern "C" fn attribute(object: *mut ffi::PyObject, which: *mut c_void) -
                 6 if (*handle).flags & DESCRIBED == 0 => new_reference(ptr::null_mut()),
                 6 => new_reference((*handle).many),
                 // What `isinstance(handle, asyncio.Handle)` asks.
+                9 if (*handle).flags & THREAD_SAFE != 0 => imports(py)?.thread_safe_handle.clone_ref(py).into_ptr(),
                 9 => imports(py)?.handle.clone_ref(py).into_ptr(),
                 10 => imports(py)?.timer_handle.clone_ref(py).into_ptr(),
                 7 => ffi::PyFloat_FromDouble((*object.cast::<TimerHandleObject>()).when),

@@ -4,14 +4,16 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 /// References that live as long as the process.
 pub struct Imports {
-    /// `_asyncio.Future`.
+    /// `_asyncio.Future`, for what only native code sees.
     pub future: Py<PyAny>,
-    /// `_asyncio.Task`.
-    pub task: Py<PyAny>,
+    /// `asyncio.futures` and `asyncio.tasks`: the classes that users' futures and tasks are made of are looked up each
+    /// time (8 ns), because tests and tools replace them.
+    pub futures: Py<PyDict>,
+    pub tasks: Py<PyDict>,
     /// `asyncio.events`: its `_set_running_loop` is looked up for each run, because tests and tools replace it.
     pub events: Py<PyModule>,
     pub ensure_future: Py<PyAny>,
@@ -27,6 +29,7 @@ pub struct Imports {
     /// What handles give as their `__class__`.
     pub handle: Py<PyAny>,
     pub timer_handle: Py<PyAny>,
+    pub thread_safe_handle: Py<PyAny>,
     /// `socket.socket`.
     pub socket: Py<PyAny>,
     /// `_socket.socket`, whose methods are the system calls.
@@ -38,6 +41,9 @@ pub struct Imports {
     pub ssl: Option<Py<PyModule>>,
     /// What a stream transport gives as its `__class__`.
     pub stream_transport: Py<PyAny>,
+    /// What a TLS transport gives, and the protocol under it.
+    pub tls_transport: Py<PyAny>,
+    pub tls_protocol: Py<PyAny>,
     /// What a pipe's transports give.
     pub read_pipe_transport: Py<PyAny>,
     pub write_pipe_transport: Py<PyAny>,
@@ -45,6 +51,8 @@ pub struct Imports {
     pub subprocess_transport: Py<PyAny>,
     /// What a datagram transport gives as its `__class__`.
     pub datagram_transport: Py<PyAny>,
+    /// Whether `Process.wait()` returns when the child ends, or only when its pipes are closed as well.
+    pub wait_is_for_the_child_alone: bool,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -65,7 +73,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
         Ok(Imports {
             future: get(&native, "Future")?,
-            task: get(&native, "Task")?,
+            futures: py.import("asyncio.futures")?.dict().unbind(),
+            tasks: py.import("asyncio.tasks")?.dict().unbind(),
             events: py.import("asyncio.events")?.unbind(),
             ensure_future: get(&asyncio, "ensure_future")?,
             is_future: get(&asyncio, "isfuture")?,
@@ -77,6 +86,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             get_coroutine_origin_tracking_depth: get(&sys, "get_coroutine_origin_tracking_depth")?,
             main_thread: get(&py.import("threading")?, "main_thread")?,
             handle: get(&py.import("ferrio.handles")?, "Handle")?,
+            thread_safe_handle: get(&py.import("ferrio.handles")?, "ThreadSafeHandle")?,
             timer_handle: get(&py.import("ferrio.handles")?, "TimerHandle")?,
             socket: get(&py.import("socket")?, "socket")?,
             native_socket: get(&py.import("_socket")?, "socket")?,
@@ -84,10 +94,16 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
             stream_transport: get(&transports, "StreamTransport")?,
+            tls_transport: get(&transports, "SSLTransport")?,
+            tls_protocol: get(&transports, "SSLProtocol")?,
             datagram_transport: get(&transports, "DatagramTransport")?,
             read_pipe_transport: get(&transports, "ReadPipeTransport")?,
             write_pipe_transport: get(&transports, "WritePipeTransport")?,
             subprocess_transport: get(&transports, "SubprocessTransport")?,
+            wait_is_for_the_child_alone: py
+                .import("ferrio._helpers")?
+                .getattr("WAIT_IS_FOR_THE_CHILD_ALONE")?
+                .is_truthy()?,
             helpers: py.import("ferrio._helpers")?.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

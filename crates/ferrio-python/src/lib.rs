@@ -42,6 +42,9 @@ mod _ferrio {
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::stream::StreamTransport;
+    #[cfg(unix)]
+    #[pymodule_export]
+    use crate::transports::tls::{TlsProtocol, TlsTransport};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

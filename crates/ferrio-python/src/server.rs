@@ -1,7 +1,7 @@
 //! `ServerCore`: accepting connections and counting them. What a server does once (binding, closing, waiting) is in
 //! `python/ferrio/servers.py`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -12,7 +12,7 @@ use ferrio::event_loop::Due;
 use ferrio::poll::RawFd;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::{Confined, Core, Job};
@@ -21,6 +21,7 @@ use crate::event_loop::Loop;
 use crate::ffi::context::{copy, copy_current, run_in};
 use crate::transports::address::RawAddress;
 use crate::transports::stream::{NewStream, StreamSocket, StreamTransport};
+use crate::transports::tls::{NewTls, TlsOptions, TlsProtocol, Waiter};
 
 /// Out of descriptors: how long accepting pauses, in nanoseconds (asyncio's `constants.ACCEPT_RETRY_DELAY`).
 const RETRY_DELAY: u64 = 1_000_000_000;
@@ -31,8 +32,8 @@ pub struct ServerCore {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
     protocol_factory: Py<PyAny>,
-    /// None, or what makes the protocol of the encrypted side: `tls(protocol) -> protocol`.
-    tls: Option<Py<PyAny>>,
+    /// None for plain connections.
+    tls: Option<TlsOptions>,
     /// At most this many connections are accepted per turn.
     backlog: usize,
     /// Each connection gets a copy of the context in which the server was made.
@@ -42,13 +43,12 @@ pub struct ServerCore {
 
 #[derive(Default)]
 struct State {
-    /// Living connections, borrowed: each takes itself out when it ends.
-    connections: RefCell<HashMap<usize, *mut pyo3::ffi::PyObject>>,
-    active: Cell<usize>,
+    /// The connections that have not ended, by their transport's address. Weak: a server keeps none of them alive.
+    connections: RefCell<HashMap<usize, Py<PyWeakrefReference>>>,
 }
 
-// SAFETY: the pointers are used by the loop's thread only (`Confined`), with the interpreter attached.
-unsafe impl Send for State {}
+/// An `ssl.SSLContext` with the time limits of handshake and shutdown.
+type ContextAndTimeouts = (Py<PyAny>, Option<Py<PyAny>>, Option<Py<PyAny>>);
 
 #[pymethods]
 impl ServerCore {
@@ -58,7 +58,7 @@ impl ServerCore {
         the_loop: &Bound<'_, Loop>,
         protocol_factory: Py<PyAny>,
         backlog: usize,
-        tls: Option<Py<PyAny>>,
+        tls: Option<ContextAndTimeouts>,
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, pyo3::types::PyDict>>,
     ) -> PyResult<Self> {
@@ -66,7 +66,13 @@ impl ServerCore {
             core: the_loop.get().core.clone(),
             the_loop: the_loop.clone().into_any().unbind(),
             protocol_factory,
-            tls,
+            tls: tls.map(|(context, handshake_timeout, shutdown_timeout)| TlsOptions {
+                context: Some(context),
+                server_side: true,
+                server_hostname: None,
+                handshake_timeout,
+                shutdown_timeout,
+            }),
             backlog,
             context: copy_current(the_loop.py())?.unbind(),
             state: Confined::new(State::default()),
@@ -82,56 +88,62 @@ impl ServerCore {
     }
 
     fn _stop_accepting(&self, fd: RawFd) -> PyResult<()> {
+        self.core.engine()?;
         self.core.release_descriptor(fd);
         Ok(())
     }
 
     fn _attach(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let state = self.state.get(&self.core)?;
-        state.connections.borrow_mut().insert(transport.as_ptr() as usize, transport.as_ptr());
-        state.active.set(state.active.get() + 1);
+        let connection = PyWeakrefReference::new(transport)?.unbind();
+        let former = state.connections.borrow_mut().insert(transport.as_ptr() as usize, connection);
+        drop(former);
         Ok(())
     }
 
     fn _detach(this: &Bound<'_, Self>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let state = this.get().state.get(&this.get().core)?;
-        state.connections.borrow_mut().remove(&(transport.as_ptr() as usize));
-        state.active.set(state.active.get().saturating_sub(1));
-        if state.active.get() == 0 {
+        let former = state.connections.borrow_mut().remove(&(transport.as_ptr() as usize));
+        drop(former);
+        if state.connections.borrow().is_empty() {
             this.call_method0(intern!(this.py(), "_all_connections_ended"))?;
         }
         Ok(())
     }
 
-    /// How many connections live.
+    /// How many connections have not ended.
     #[getter]
     fn _active_count(&self) -> PyResult<usize> {
-        Ok(self.state.get(&self.core)?.active.get())
+        Ok(self.state.get(&self.core)?.connections.borrow().len())
     }
 
     /// The living connections' transports.
     fn _connections<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let connections = self.state.get(&self.core)?.connections.borrow();
-        // SAFETY: a transport takes itself out of the table before it dies (`_detach`, `forget`).
-        Ok(connections.values().map(|transport| unsafe { Bound::from_borrowed_ptr(py, *transport) }).collect())
+        Ok(connections.values().filter_map(|connection| connection.bind(py).upgrade()).collect())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.the_loop)?;
         visit.call(&self.protocol_factory)?;
         visit.call(&self.context)?;
-        self.tls.as_ref().map_or(Ok(()), |tls| visit.call(tls))
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.traverse(&visit))
     }
 }
 
 impl ServerCore {
-    /// A transport dies without having ended: it must not be found any more.
-    pub fn forget(&self, transport: *mut pyo3::ffi::PyObject) {
-        if let Ok(state) = self.state.get(&self.core)
-            && state.connections.borrow_mut().remove(&(transport as usize)).is_some()
-        {
-            state.active.set(state.active.get().saturating_sub(1));
+    /// A transport was collected without having ended: it counts no longer.
+    pub fn connection_collected(object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (this, py) = (object.cast::<Self>()?, object.py());
+        let state = this.get().state.get(&this.get().core)?;
+        let dead: Vec<_> = {
+            let mut connections = state.connections.borrow_mut();
+            connections.extract_if(|_, connection| connection.bind(py).upgrade().is_none()).collect()
+        };
+        if dead.is_empty() || !state.connections.borrow().is_empty() {
+            return Ok(());
         }
+        this.call_method0(intern!(py, "_all_connections_ended")).map(drop)
     }
 
     fn accepted(this: &Bound<'_, Self>, fd: OwnedFd, peer: RawAddress) -> PyResult<()> {
@@ -142,7 +154,11 @@ impl ServerCore {
             let protocol = server.protocol_factory.bind(py).call0()?;
             match &server.tls {
                 None => Ok(protocol),
-                Some(tls) => tls.bind(py).call1((protocol,)),
+                Some(options) => {
+                    let new = NewTls { protocol, options, waiter: Waiter::Server, is_new: true };
+                    let (below, _) = TlsProtocol::start(server.the_loop.bind(py), &server.core, new)?;
+                    Ok(below.into_any())
+                }
             }
         })?;
         let new = NewStream {

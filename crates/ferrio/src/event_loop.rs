@@ -719,12 +719,31 @@ impl<H: Host> Engine<H> {
 
     /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
     pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+        self.remote.inbox.peek(|(work, _)| if let Work::Host(job) = work { visit(job) } else { Ok(()) })?;
         self.for_each_ready(&mut visit)?;
         self.for_each_timer(&mut visit)?;
         self.descriptors.with(|all| {
             all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
                 Watcher::Always(job) => visit(job),
                 Watcher::Once(..) => Ok(()),
+            })
+        })
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// Shows every waker that waits here for a descriptor or a timer, for a garbage collector. `visit` must not call
+    /// the loop.
+    pub fn for_each_waker<E>(&self, mut visit: impl FnMut(&Waker) -> Result<(), E>) -> Result<(), E> {
+        self.timers.with(|timers| {
+            timers.values().try_for_each(|due| if let Due::Wake(waker) = due { visit(waker) } else { Ok(()) })
+        })?;
+        self.descriptors.with(|all| {
+            all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
+                Watcher::Always(_) => Ok(()),
+                Watcher::Once(first, others) => {
+                    std::iter::once(first).chain(others).try_for_each(|waiter| visit(&waiter.waker))
+                }
             })
         })
     }

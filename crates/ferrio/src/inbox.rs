@@ -32,7 +32,8 @@ pub struct Inbox<T> {
     asleep: AtomicBool,
 }
 
-// SAFETY: the inbox moves values of `T` between threads and hands each to one reader only; it never shares a `&T`.
+// SAFETY: the inbox moves values of `T` between threads and hands each to one reader only; it shares a `&T` with that reader
+// only (`peek`).
 unsafe impl<T: Send> Send for Inbox<T> {}
 // SAFETY: as above; all shared state is atomic.
 unsafe impl<T: Send> Sync for Inbox<T> {}
@@ -83,6 +84,20 @@ impl<T> Inbox<T> {
     /// The loop's thread is awake again: pushes need no wake.
     pub fn wake_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Shows every message, newest first. Only for the loop's thread, or while it stands still: nobody may take
+    /// messages out meanwhile.
+    pub fn peek<E>(&self, mut visit: impl FnMut(&T) -> Result<(), E>) -> Result<(), E> {
+        let mut node = self.head.load(Ordering::Acquire);
+        while !node.is_null() {
+            // SAFETY: nodes leave only through `drain`, which nobody calls meanwhile; senders put new ones in front and
+            // touch no other.
+            let Node { value, next } = unsafe { &*node };
+            visit(value)?;
+            node = *next;
+        }
+        Ok(())
     }
 
     /// Takes every message, oldest first.

@@ -1,4 +1,4 @@
-//! Making connections: `create_connection`, `create_unix_connection`, `connect_accepted_socket`, `start_tls`.
+//! Making connections: `create_connection`, `create_unix_connection`, `connect_accepted_socket`.
 //!
 //! Each is an `async fn` polled on the loop's thread. What they check and in which order follows CPython's
 //! `base_events.BaseEventLoop`.
@@ -15,16 +15,7 @@ use crate::awaitable::{awaitable, python};
 use crate::core::{Core, new_future};
 use crate::imports::imports;
 use crate::transports::stream::{NewStream, StreamSocket, StreamTransport};
-
-/// What a TLS connection is made with; all None for a plain one.
-#[derive(Default)]
-pub struct Tls {
-    context: Option<Py<PyAny>>,
-    server_side: bool,
-    server_hostname: Option<Py<PyAny>>,
-    handshake_timeout: Option<Py<PyAny>>,
-    shutdown_timeout: Option<Py<PyAny>>,
-}
+use crate::transports::tls::{NewTls, TlsOptions, TlsProtocol, Waiter};
 
 #[pymethods]
 impl Loop {
@@ -117,7 +108,7 @@ impl Loop {
         let core = this.get().core.clone();
         let the_loop = this.clone().into_any().unbind();
         awaitable(this.as_any(), &core.clone(), "EventLoop.create_unix_connection", async move {
-            let tls = Python::attach(|py| -> PyResult<Tls> {
+            let tls = Python::attach(|py| -> PyResult<Option<TlsOptions>> {
                 if ssl_of(py, &ssl)? && server_hostname.is_none() {
                     return Err(PyValueError::new_err("you have to pass server_hostname when using ssl"));
                 }
@@ -150,18 +141,18 @@ impl Loop {
         let core = this.get().core.clone();
         let the_loop = this.clone().into_any().unbind();
         awaitable(this.as_any(), &core.clone(), "EventLoop.connect_accepted_socket", async move {
-            let tls = Python::attach(|py| -> PyResult<Tls> {
+            let tls = Python::attach(|py| -> PyResult<Option<TlsOptions>> {
                 check_stream_socket(sock.bind(py))?;
                 let has_tls = ssl_of(py, &ssl)?;
                 check_timeouts(has_tls, &ssl_handshake_timeout, &ssl_shutdown_timeout)?;
                 check_plain_socket(sock.bind(py))?;
-                Ok(Tls {
-                    context: ssl.filter(|_| has_tls),
+                Ok(ssl.filter(|_| has_tls).map(|ssl| TlsOptions {
+                    context: TlsOptions::context_of(py, ssl),
                     server_side: true,
                     server_hostname: None,
                     handshake_timeout: ssl_handshake_timeout,
                     shutdown_timeout: ssl_shutdown_timeout,
-                })
+                }))
             })?;
             connected(&core, the_loop, sock, protocol_factory, tls).await
         })
@@ -174,7 +165,7 @@ async fn connected(
     the_loop: Py<PyAny>,
     socket: Py<PyAny>,
     protocol_factory: Py<PyAny>,
-    tls: Tls,
+    tls: Option<TlsOptions>,
 ) -> PyResult<Py<PyAny>> {
     let (transport, protocol, waiter) = Python::attach(|py| -> PyResult<_> {
         let the_loop = the_loop.bind(py);
@@ -182,26 +173,21 @@ async fn connected(
         socket.call_method1(intern!(py, "setblocking"), (false,))?;
         let protocol = protocol_factory.bind(py).call0()?;
         let waiter = new_future(py, the_loop)?;
-        let (transport_protocol, visible) = match &tls.context {
-            None => (protocol.clone(), None),
-            Some(context) => {
-                let wrapped = wrap_tls(the_loop, &protocol, context.bind(py), &waiter, &tls)?;
-                let visible = wrapped.getattr(intern!(py, "_app_transport"))?;
-                let visible =
-                    if visible.is_none() { wrapped.call_method0(intern!(py, "_get_app_transport"))? } else { visible };
-                (wrapped, Some(visible))
+        let start = |protocol, waiter| {
+            let socket = StreamSocket::Python(socket.clone());
+            let new = NewStream { socket, protocol, server: None, waiter, extra: None, context: None };
+            StreamTransport::start(the_loop, core, new)
+        };
+        let transport = match &tls {
+            None => start(protocol.clone(), Some(waiter.clone()))?.into_any(),
+            Some(options) => {
+                let waiter = Waiter::Future(waiter.clone().unbind());
+                let new = NewTls { protocol: protocol.clone(), options, waiter, is_new: true };
+                let (below, transport) = TlsProtocol::start(the_loop, core, new)?;
+                start(below.into_any(), None)?;
+                transport.into_any()
             }
         };
-        let new = NewStream {
-            socket: StreamSocket::Python(socket.clone()),
-            protocol: transport_protocol,
-            server: None,
-            waiter: tls.context.is_none().then(|| waiter.clone()),
-            extra: None,
-            context: None,
-        };
-        let transport = StreamTransport::start(the_loop, core, new)?;
-        let transport = visible.unwrap_or_else(|| transport.into_any());
         Ok((transport.unbind(), protocol.unbind(), waiter.unbind()))
     })?;
     let mut guard = CloseUnlessKept(Some(transport));
@@ -225,22 +211,6 @@ impl Drop for CloseUnlessKept {
     }
 }
 
-fn wrap_tls<'py>(
-    the_loop: &Bound<'py, PyAny>,
-    protocol: &Bound<'py, PyAny>,
-    context: &Bound<'py, PyAny>,
-    waiter: &Bound<'py, PyAny>,
-    tls: &Tls,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = the_loop.py();
-    let keywords = PyDict::new(py);
-    keywords.set_item("ssl_handshake_timeout", &tls.handshake_timeout)?;
-    keywords.set_item("ssl_shutdown_timeout", &tls.shutdown_timeout)?;
-    let hostname = tls.server_hostname.as_ref();
-    let arguments = (the_loop, protocol, context, waiter, tls.server_side, hostname);
-    py.import("ferrio.tls")?.getattr("wrap")?.call(arguments, Some(&keywords))
-}
-
 /// Whether `ssl` asks for TLS.
 fn ssl_of(py: Python<'_>, ssl: &Option<Py<PyAny>>) -> PyResult<bool> {
     ssl.as_ref().map_or(Ok(false), |ssl| ssl.bind(py).is_truthy())
@@ -253,7 +223,7 @@ fn client_tls(
     server_hostname: Option<Py<PyAny>>,
     handshake_timeout: Option<Py<PyAny>>,
     shutdown_timeout: Option<Py<PyAny>>,
-) -> PyResult<Tls> {
+) -> PyResult<Option<TlsOptions>> {
     let has_tls = ssl_of(py, &ssl)?;
     if server_hostname.is_some() && !has_tls {
         return Err(PyValueError::new_err("server_hostname is only meaningful with ssl"));
@@ -269,13 +239,13 @@ fn client_tls(
         given => given,
     };
     check_timeouts(has_tls, &handshake_timeout, &shutdown_timeout)?;
-    Ok(Tls {
-        context: ssl.filter(|_| has_tls),
+    Ok(ssl.filter(|_| has_tls).map(|ssl| TlsOptions {
+        context: TlsOptions::context_of(py, ssl),
         server_side: false,
         server_hostname,
         handshake_timeout,
         shutdown_timeout,
-    })
+    }))
 }
 
 fn check_timeouts(has_tls: bool, handshake: &Option<Py<PyAny>>, shutdown: &Option<Py<PyAny>>) -> PyResult<()> {

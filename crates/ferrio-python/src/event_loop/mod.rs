@@ -22,6 +22,8 @@ mod sendfile;
 pub mod signals;
 #[cfg(unix)]
 pub mod sockets;
+#[cfg(unix)]
+mod tls;
 mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -151,7 +153,7 @@ impl Loop {
         let core = &this.get().core;
         core.set_debug(enabled.is_truthy()?);
         if core.is_running() {
-            core.call_soon(this, |object| track_coroutine_origins(object.cast::<Loop>()?.get(), object.py()).map(drop));
+            core.call_soon(this, |object| track_coroutine_origins(object.cast::<Loop>()?.get(), object.py()));
         }
         Ok(())
     }
@@ -194,6 +196,8 @@ impl Loop {
 
     fn __clear__(&self) {
         self.core.clear();
+        let factory = self.task_factory.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(factory);
     }
 }
 
@@ -222,17 +226,17 @@ fn check_may_run(this: &Bound<'_, Loop>) -> PyResult<()> {
     Ok(())
 }
 
-/// Debug mode has coroutines remember where they were made; returns the depth that was set before.
-fn track_coroutine_origins(this: &Loop, py: Python<'_>) -> PyResult<usize> {
+/// Debug mode has coroutines remember where they were made.
+fn track_coroutine_origins(this: &Loop, py: Python<'_>) -> PyResult<()> {
     /// `asyncio.constants.DEBUG_STACK_DEPTH`.
     const DEPTH: usize = 10;
     let imports = imports(py)?;
-    let former = imports.get_coroutine_origin_tracking_depth.bind(py).call0()?.extract()?;
+    let former: usize = imports.get_coroutine_origin_tracking_depth.bind(py).call0()?.extract()?;
     let wanted = if this.core.debug() { DEPTH } else { 0 };
     if wanted != former && (wanted != 0 || former == DEPTH) {
         imports.set_coroutine_origin_tracking_depth.bind(py).call1((wanted,))?;
     }
-    Ok(former)
+    Ok(())
 }
 
 /// What is different in a thread while it runs a loop.
@@ -248,33 +252,42 @@ impl<'a, 'py> Running<'a, 'py> {
         let py = this.py();
         let imports = imports(py)?;
         let asyncgen_hooks = imports.get_asyncgen_hooks.bind(py).call0()?;
-        let first = this.getattr(intern!(py, "_asyncgen_firstiter_hook"))?;
-        let last = this.getattr(intern!(py, "_asyncgen_finalizer_hook"))?;
-        let origin_depth = track_coroutine_origins(this.get(), py)?;
-        imports.set_asyncgen_hooks.bind(py).call1((first, last))?;
+        let origin_depth = imports.get_coroutine_origin_tracking_depth.bind(py).call0()?.extract()?;
         // SAFETY: no arguments; the number is the one `threading.get_ident()` gives.
-        let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() };
-        this.get().core.enter(ident as usize);
+        let ident = unsafe { pyo3::ffi::PyThread_get_thread_ident() } as usize;
+        this.get().core.enter(ident)?;
         let running = Running { this, imports, asyncgen_hooks, origin_depth };
-        #[cfg(unix)]
-        if let Err(error) = signals::enter(this, ident as usize) {
-            running.leave()?;
-            return Err(error);
+        match running.set_up(ident) {
+            Ok(()) => Ok(running),
+            Err(error) => running.leave().and(Err(error)),
         }
-        imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,))?;
-        Ok(running)
     }
 
+    fn set_up(&self, ident: usize) -> PyResult<()> {
+        let (this, py) = (self.this, self.this.py());
+        track_coroutine_origins(this.get(), py)?;
+        let first = this.getattr(intern!(py, "_asyncgen_firstiter_hook"))?;
+        let last = this.getattr(intern!(py, "_asyncgen_finalizer_hook"))?;
+        self.imports.set_asyncgen_hooks.bind(py).call1((first, last))?;
+        #[cfg(unix)]
+        signals::enter(this, ident)?;
+        #[cfg(not(unix))]
+        let _ = ident;
+        self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (this,)).map(drop)
+    }
+
+    /// Puts everything back, whatever of it fails; the first failure is returned.
     fn leave(self) -> PyResult<()> {
         let py = self.this.py();
-        // First what cannot fail: a loop must not go on counting as running.
-        self.this.get().core.leave();
         #[cfg(unix)]
-        signals::leave(self.this)?;
-        self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),))?;
-        self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,))?;
+        let signals = signals::leave(self.this);
+        #[cfg(not(unix))]
+        let signals = Ok(());
+        self.this.get().core.leave();
+        let events = self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),));
+        let depth = self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,));
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;
-        self.imports.set_asyncgen_hooks.bind(py).call1(hooks)?;
-        Ok(())
+        let hooks = self.imports.set_asyncgen_hooks.bind(py).call1(hooks);
+        signals.and(events.and(depth).and(hooks).map(drop))
     }
 }

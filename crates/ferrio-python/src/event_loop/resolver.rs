@@ -125,6 +125,9 @@ pub async fn ensure_resolved(
 ) -> PyResult<Py<PyAny>> {
     let asked = Python::attach(|py| {
         let address = address.bind(py);
+        if address.len()? > 4 {
+            return Err(PyTypeError::new_err(format!("an address has 2 to 4 items, not {}", address.repr()?)));
+        }
         let pair = address.get_item(PySlice::new(py, 0, 2, 1))?;
         let mut pair = pair.try_iter()?;
         let too_short = |got| PyValueError::new_err(format!("not enough values to unpack (expected 2, got {got})"));
@@ -179,10 +182,6 @@ fn numeric_info<'py>(
             let rest = rest.try_iter()?.collect::<PyResult<Vec<_>>>()?;
             let zero = PyInt::new(py, 0).into_any();
             let item = |index: usize| rest.get(index).unwrap_or(&zero).clone();
-            if rest.len() > 2 {
-                let message = format!("AF_INET6 address must have at most 4 items, not {}", address.len()?);
-                return Err(PyTypeError::new_err(message));
-            }
             let address = (text, port, item(0), item(1));
             (libc::AF_INET6, kind, proto, "", address).into_pyobject(py).map(Some)
         }

@@ -2,14 +2,14 @@
 //!
 //! Raw method descriptors (see `ffi::method`), because PyO3's argument parsing alone costs a fifth of a `call_soon`.
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyNameError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
 
 use super::Loop;
-use crate::core::{Core, Job, new_future};
+use crate::core::{Core, Job, future_of};
 use crate::ffi::context::copy_current;
 use crate::ffi::method::{Arguments, guarded, install};
 use crate::handle;
@@ -108,6 +108,9 @@ raw_method!(raw_call_soon, |this, arguments| {
 
 raw_method!(raw_call_soon_threadsafe, |this, arguments| {
     let handle = new_handle(this, &arguments, "call_soon_threadsafe")?;
+    if this.py().version_info() >= (3, 14) {
+        handle::set_thread_safe(&handle);
+    }
     this.get().core.soon(Job::Handle(handle.clone().unbind()));
     Ok(handle)
 });
@@ -130,7 +133,8 @@ raw_method!(raw_time, |this, arguments| {
 
 raw_method!(raw_create_future, |this, arguments| {
     no_arguments("create_future", &arguments)?;
-    new_future(this.py(), this.as_any())
+    let class = class_named(imports(this.py())?.futures.bind(this.py()), intern!(this.py(), "Future"))?;
+    future_of(&class, this.as_any())
 });
 
 raw_method!(raw_create_task, |this, arguments| {
@@ -158,11 +162,16 @@ raw_method!(raw_create_task, |this, arguments| {
     match the_loop.task_factory(py) {
         None => {
             keywords.set_item(intern!(py, "loop"), this)?;
-            imports(py)?.task.bind(py).call((coro,), Some(&keywords))
+            let class = class_named(imports(py)?.tasks.bind(py), intern!(py, "Task"))?;
+            class.call((coro,), Some(&keywords))
         }
         Some(factory) => call_factory(this, factory.bind(py), coro, keywords),
     }
 });
+
+fn class_named<'py>(module: &Bound<'py, PyDict>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    module.get_item(name)?.ok_or_else(|| PyNameError::new_err(format!("name '{name}' is not defined")))
+}
 
 /// Since 3.13.3 a factory gets every keyword; before, only `context` if one was given, and the loop sets the name.
 fn call_factory<'py>(
@@ -277,6 +286,10 @@ fn seconds(py: Python<'_>, arguments: &Arguments<'_, '_>, name: &str, what: &str
     };
     if value.is_none() {
         return Err(PyTypeError::new_err(format!("{what} must not be None")));
+    }
+    if !value.is_instance_of::<PyFloat>() && !value.is_instance_of::<PyInt>() {
+        // What cannot be added to the clock's time is no number of seconds (a Decimal, say).
+        value.add(0.0)?;
     }
     let seconds: f64 = value.extract()?;
     if seconds.is_nan() {

@@ -26,7 +26,10 @@ use crate::transports::stream::StreamTransport;
 impl Loop {
     /// Send a file over a connected stream socket, count bytes from offset (None: all to the end). Returns how many
     /// bytes were sent; the file's position says the same, also after an error.
-    #[pyo3(signature = (sock, file, offset=None, count=None, *, fallback=None))]
+    #[pyo3(
+        signature = (sock, file, offset=None, count=None, *, fallback=None),
+        text_signature = "($self, sock, file, offset=0, count=None, *, fallback=True)"
+    )]
     fn sock_sendfile<'py>(
         this: &Bound<'py, Self>,
         sock: Py<PyAny>,
@@ -149,7 +152,7 @@ pub async fn send_by_kernel(
     if size == 0 && part.count.is_none() {
         return Ok(0);
     }
-    let mut position = Position { file, of_descriptor: true, offset: part.offset, sent: 0 };
+    let mut position = Position { file, of_descriptor: true, offset: part.offset, sent: 0, settled: false };
     let mut has_waited = false;
     loop {
         let left = match part.count {
@@ -257,7 +260,7 @@ pub fn is_unavailable(py: Python<'_>, error: &PyErr) -> PyResult<bool> {
 /// Reads the file in a thread and sends what was read. Returns how many bytes were sent.
 async fn send_by_reading(core: &Arc<Core>, sock: &Py<PyAny>, file: &Py<PyAny>, part: Part) -> PyResult<u64> {
     let (buffer, size) = Python::attach(|py| {
-        if part.offset > 0 {
+        if part.offset > 0 || (py.version_info() >= (3, 14) && file.bind(py).hasattr(PyString::intern(py, "seek"))?) {
             file.call_method1(py, intern!(py, "seek"), (part.offset,))?;
         }
         let constants = py.import(intern!(py, "asyncio.constants"))?;
@@ -270,7 +273,7 @@ async fn send_by_reading(core: &Arc<Core>, sock: &Py<PyAny>, file: &Py<PyAny>, p
         let slice = PySlice::new(py, 0, size as isize, 1);
         buffer.bind(py).get_item(slice).map(Bound::unbind)
     };
-    let mut position = Position { file, of_descriptor: false, offset: part.offset, sent: 0 };
+    let mut position = Position { file, of_descriptor: false, offset: part.offset, sent: 0, settled: false };
     loop {
         let wanted = part.count.map_or(size, |count| (count - position.sent).min(size));
         if wanted == 0 {
@@ -302,17 +305,18 @@ struct Position<'a> {
     of_descriptor: bool,
     offset: u64,
     sent: u64,
+    settled: bool,
 }
 
 impl Position<'_> {
-    /// Moves the file behind what was sent; not at all if nothing was.
+    /// Moves the file behind what was sent; before 3.14 not at all if nothing was.
     fn settle(&mut self) -> PyResult<()> {
         let sent = std::mem::take(&mut self.sent);
-        if sent == 0 {
-            return Ok(());
-        }
         let position = self.offset + sent;
         Python::attach(|py| {
+            if std::mem::replace(&mut self.settled, true) || (sent == 0 && py.version_info() < (3, 14)) {
+                return Ok(());
+            }
             let file = self.file.bind(py);
             if self.of_descriptor {
                 let arguments = (descriptor(file)?, position, 0);

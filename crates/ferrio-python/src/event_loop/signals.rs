@@ -121,7 +121,7 @@ pub fn leave(this: &Bound<'_, Loop>) -> PyResult<()> {
     let py = this.py();
     let present = set_wakeup_fd(py, state.former.replace(-1)).or_else(|_| set_wakeup_fd(py, -1))?;
     if present != ours {
-        set_wakeup_fd(py, present)?;
+        set_wakeup_fd(py, present).or_else(|_| set_wakeup_fd(py, -1))?;
     }
     Ok(())
 }

@@ -279,9 +279,11 @@ async fn wait(core: &Arc<Core>, sock: &Py<PyAny>, direction: Direction) -> PyRes
 /// closed, which the system call answers as the method would.
 fn native_descriptor(sock: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<Option<RawFd>> {
     let py = sock.py();
-    let native = imports(py)?.native_socket.bind(py);
+    let imports = imports(py)?;
+    let native = imports.native_socket.bind(py);
     let class = sock.get_type();
-    if !class.is_subclass(native)? || !class.getattr(name)?.is(&native.getattr(name)?) {
+    let inherits = class.is(imports.socket.bind(py)) || class.is_subclass(native)?;
+    if !inherits || !class.getattr(name)?.is(&native.getattr(name)?) {
         return Ok(None);
     }
     sock.call_method0(intern!(py, "fileno"))?.extract().map(Some)

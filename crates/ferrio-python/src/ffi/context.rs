@@ -1,7 +1,12 @@
 //! Entering and leaving `contextvars.Context`s around native calls.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+
+use crate::core::panic_message;
 
 /// A copy of the current context, as `contextvars.copy_context()` makes it.
 #[inline]
@@ -13,32 +18,26 @@ pub fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// Runs `f` inside `context`.
 ///
 /// # Errors
-/// RuntimeError if the context is entered already; `f` is not run then, as with `Context.run`.
+/// RuntimeError if the context is entered already; `f` is not run then, as with `Context.run`. A panic, too, becomes a
+/// RuntimeError: one that PyO3 has raised in Python as an exception returns to Rust as a panic, and whoever calls a
+/// user's method must go on in order.
 #[inline]
 pub fn run_in<R>(py: Python<'_>, context: &Bound<'_, PyAny>, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
     // SAFETY: the callee checks that it is a context.
     if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
         return Err(PyErr::fetch(py));
     }
-    let leave = Leave(context);
-    let result = f();
-    drop(leave);
-    result
-}
-
-/// Leaves the context even if `f` panics.
-struct Leave<'a, 'py>(&'a Bound<'py, PyAny>);
-
-impl Drop for Leave<'_, '_> {
-    fn drop(&mut self) {
-        // SAFETY: entered by `run_in`. An error that is set belongs to the caller of `f` as a `PyErr`, not to the
-        // interpreter, so nothing is overwritten. Leaving fails only if somebody else has left this context in between.
-        unsafe {
-            if ffi::PyContext_Exit(self.0.as_ptr()) < 0 {
-                ffi::PyErr_WriteUnraisable(self.0.as_ptr());
-            }
+    let result = catch_unwind(AssertUnwindSafe(f));
+    // SAFETY: entered above. An error of `f` is in its result and not the interpreter's, so nothing is overwritten.
+    // Leaving fails only if somebody else has left this context in between.
+    unsafe {
+        if ffi::PyContext_Exit(context.as_ptr()) < 0 {
+            ffi::PyErr_WriteUnraisable(context.as_ptr());
         }
     }
+    result.unwrap_or_else(|panic| {
+        Err(PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic))))
+    })
 }
 
 /// A copy of a context.

@@ -9,3 +9,4 @@ pub mod error;
 pub mod method;
 #[cfg(unix)]
 pub mod wakeup;
+pub mod window;

@@ -22,7 +22,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::address::RawAddress;
-use super::stream::{WARN_AFTER_LOST_WRITES, settle_waiter, warn_unclosed, water_marks};
+use super::stream::{Mark, WARN_AFTER_LOST_WRITES, settle_waiter, warn_unclosed, water_marks};
 use crate::core::{Confined, Core, Job, READ_SIZE};
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
 use crate::event_loop::sockets::SEND_FLAGS;
@@ -34,7 +34,7 @@ use crate::imports::imports;
 const HEADER_SIZE: usize = 8;
 
 /// A datagram socket.
-#[pyclass(frozen, weakref, module = "ferrio")]
+#[pyclass(frozen, weakref, dict, module = "ferrio")]
 pub struct DatagramTransport {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -152,13 +152,23 @@ impl DatagramTransport {
         let (this, py) = (Self::of(object)?, object.py());
         let state = this.get().state()?;
         state.made.set(true);
-        Self::tell(this, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)), "connection_made")?;
+        let made = Self::tell(
+            this,
+            |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)),
+            "connection_made",
+        );
+        // What it raises to end the run does not end the endpoint.
+        Self::after_made(this).and(made)
+    }
+
+    fn after_made(this: &Bound<'_, Self>) -> PyResult<()> {
+        let state = this.get().state()?;
         if !state.closing.get() && !state.reading_paused.get() {
             Self::watch_reads(this)?;
         }
         let waiter = state.waiter.borrow_mut().take();
         match waiter {
-            Some(waiter) => settle_waiter(waiter.bind(py)),
+            Some(waiter) => settle_waiter(waiter.bind(this.py())),
             None => Ok(()),
         }
     }
@@ -192,6 +202,7 @@ impl DatagramTransport {
 
     fn watch_reads(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
+        this.get().core.check_closed()?;
         if !state.read_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
             let watched = this.get().core.engine()?.watch(state.fd, Direction::Read, job);
@@ -356,7 +367,7 @@ impl DatagramTransport {
                     break;
                 }
                 sent => {
-                    state.queued_size.set(state.queued_size.get() - queued_size(py, &data));
+                    state.queued_size.set(state.queued_size.get().saturating_sub(queued_size(py, &data)));
                     let Err(error) = sent else { continue };
                     if !error.is_instance_of::<PyOSError>(py) {
                         return Self::fatal(this, error, "Fatal write error on datagram transport");
@@ -415,6 +426,8 @@ impl DatagramTransport {
         state.queued_size.set(0);
         let left = state.queue.take();
         drop(left);
+        // Nobody would run it; the descriptor is closed when the transport is collected.
+        this.get().core.check_closed()?;
         *state.reason.borrow_mut() = reason.map(|error| error.into_value(py).into_any());
         this.get().core.call_soon(this, Self::finish);
         Ok(())
@@ -616,7 +629,7 @@ impl DatagramTransport {
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
         state.high.set(high);

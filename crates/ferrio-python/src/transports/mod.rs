@@ -7,4 +7,5 @@ pub mod pipe;
 #[cfg(unix)]
 pub mod process;
 pub mod stream;
+pub mod tls;
 mod write_queue;

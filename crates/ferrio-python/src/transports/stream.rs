@@ -17,19 +17,24 @@ use std::sync::Arc;
 
 use ferrio::Direction;
 use ferrio::poll::RawFd;
-use pyo3::buffer::PyBuffer;
-use pyo3::exceptions::{PyOSError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyOSError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::address::RawAddress;
-use super::write_queue::{WriteQueue, receive};
+use super::tls::TlsProtocol;
+use super::write_queue::{WriteQueue, receive, receive_into};
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
+use crate::ffi::buffer::Buffer;
 use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
+use crate::server::ServerCore;
+
+/// As much is read at once for TLS, in bytes: decrypting it takes far longer than another system call.
+const TLS_READ_SIZE: usize = 64 * 1024;
 
 /// asyncio's default high-water mark, in bytes.
 const HIGH_WATER: usize = 64 * 1024;
@@ -38,7 +43,7 @@ const HIGH_WATER: usize = 64 * 1024;
 pub const WARN_AFTER_LOST_WRITES: u32 = 5;
 
 /// A connected stream socket.
-#[pyclass(frozen, weakref, module = "ferrio")]
+#[pyclass(frozen, weakref, dict, module = "ferrio")]
 pub struct StreamTransport {
     core: Arc<Core>,
     the_loop: Py<PyAny>,
@@ -54,11 +59,29 @@ enum Socket {
     Closed,
 }
 
+/// How the protocol takes bytes.
+#[derive(Clone, Copy)]
+enum ProtocolKind {
+    Plain,
+    Buffered,
+    /// Natively: no Python object is made of the bytes.
+    Tls,
+}
+
+impl ProtocolKind {
+    fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if protocol.cast_exact::<TlsProtocol>().is_ok() {
+            return Ok(ProtocolKind::Tls);
+        }
+        Ok(if is_buffered(protocol)? { ProtocolKind::Buffered } else { ProtocolKind::Plain })
+    }
+}
+
 struct State {
     fd: RawFd,
     socket: RefCell<Socket>,
     protocol: RefCell<Option<Py<PyAny>>>,
-    buffered: Cell<bool>,
+    kind: Cell<ProtocolKind>,
     /// Every callback of this connection runs in it.
     context: RefCell<Option<Py<PyAny>>>,
     /// Where the connection is counted; told when it ends.
@@ -132,12 +155,12 @@ impl StreamTransport {
             Some(context) => context,
             None => copy_current(py)?,
         };
-        let buffered = is_buffered(&new.protocol)?;
+        let kind = ProtocolKind::of(&new.protocol)?;
         let state = State {
             fd,
             socket: RefCell::new(socket),
             protocol: RefCell::new(Some(new.protocol.unbind())),
-            buffered: Cell::new(buffered),
+            kind: Cell::new(kind),
             context: RefCell::new(Some(context.unbind())),
             server: RefCell::new(new.server.map(Bound::unbind)),
             waiter: RefCell::new(new.waiter.map(Bound::unbind)),
@@ -189,19 +212,30 @@ impl StreamTransport {
             return Ok(());
         }
         state.made.set(true);
-        let made =
-            this.get().call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)));
-        if let Err(error) = made {
-            this.get().report(this, error, "Exception in protocol.connection_made()")?;
-        }
+        let made = this
+            .get()
+            .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)))
+            .map(drop)
+            .or_else(|error| this.get().report(this, error, "Exception in protocol.connection_made()"));
+        // What it raises to end the run does not end the connection.
+        Self::after_made(this).and(made)
+    }
+
+    fn after_made(this: &Bound<'_, Self>) -> PyResult<()> {
+        let state = this.get().state()?;
         if !state.closing.get() && !state.reading_paused.get() {
             Self::watch_reads(this)?;
         }
         let waiter = state.waiter.borrow_mut().take();
         match waiter {
-            Some(waiter) => settle_waiter(waiter.bind(py)),
+            Some(waiter) => settle_waiter(waiter.bind(this.py())),
             None => Ok(()),
         }
+    }
+
+    /// The connection's context, until its end.
+    pub fn run_context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.state()?.context.borrow().as_ref().map(|context| context.bind(py).clone()))
     }
 
     /// Calls a method of the protocol in the connection's context.
@@ -213,8 +247,7 @@ impl StreamTransport {
         let state = self.state()?;
         let protocol = state.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone());
         let Some(protocol) = protocol else { return Ok(py.None().into_bound(py)) };
-        let context = state.context.borrow().as_ref().map(|context| context.bind(py).clone());
-        match context {
+        match self.run_context(py)? {
             Some(context) => run_in(py, &context, || call(&protocol)),
             None => call(&protocol),
         }
@@ -224,6 +257,7 @@ impl StreamTransport {
 
     fn watch_reads(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
+        this.get().core.check_closed()?;
         if !state.read_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
             drop(this.get().core.engine()?.watch(state.fd, Direction::Read, job).map_err(from_io)?);
@@ -250,7 +284,11 @@ impl StreamTransport {
             // Pausing costs a system call only if news comes meanwhile.
             return transport.unwatch_reads();
         }
-        if state.buffered.get() { Self::read_into_protocol(this) } else { Self::read_data(this) }
+        match state.kind.get() {
+            ProtocolKind::Plain => Self::read_data(this),
+            ProtocolKind::Buffered => Self::read_into_protocol(this),
+            ProtocolKind::Tls => Self::read_into_tls(this),
+        }
     }
 
     fn read_data(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -285,16 +323,8 @@ impl StreamTransport {
             Ok(buffer)
         });
         let received = buffer.and_then(|buffer| {
-            let view = PyBuffer::<u8>::get(&buffer)?;
-            if view.readonly() || !view.is_c_contiguous() {
-                return Err(PyTypeError::new_err("get_buffer() must return a writable, contiguous buffer"));
-            }
-            // SAFETY: writable, contiguous and `len_bytes` long, and the view keeps it so; no Python code runs before
-            // the receive is over.
-            let room = unsafe { std::slice::from_raw_parts_mut(view.buf_ptr().cast(), view.len_bytes()) };
-            let received = receive(state.fd, room);
-            drop(view);
-            Ok(received)
+            let room = Buffer::writable(&buffer)?;
+            Ok(receive_into(state.fd, room.as_ptr(), room.len()))
         });
         let received = match received {
             Ok(received) => received,
@@ -310,6 +340,31 @@ impl StreamTransport {
                     .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
             }
             Err(error) => Self::read_failed(this, error),
+        }
+    }
+
+    fn read_into_tls(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let transport = this.get();
+        let state = transport.state()?;
+        let protocol = transport.protocol(py)?;
+        let Ok(tls) = protocol.cast_exact::<TlsProtocol>() else { return Ok(()) };
+        let received = transport.core.with_scratch(|scratch| {
+            let received = receive(state.fd, &mut scratch[..TLS_READ_SIZE]);
+            let fed = received.as_ref().map_or(Ok(()), |count| tls.get().feed(py, &scratch[..*count]));
+            fed.map(|()| received)
+        })?;
+        match received {
+            Ok(Ok(0)) => Self::on_eof(this),
+            Ok(Ok(_)) => {
+                let updated = match transport.run_context(py)? {
+                    Some(context) => run_in(py, &context, || TlsProtocol::updated(tls)),
+                    None => TlsProtocol::updated(tls),
+                };
+                updated.or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
+            }
+            Ok(Err(error)) => Self::read_failed(this, error),
+            Err(error) => Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."),
         }
     }
 
@@ -354,6 +409,19 @@ impl StreamTransport {
             return Ok(());
         }
         Self::flush(this)?;
+        Self::maybe_pause_protocol(this)
+    }
+
+    /// Sends `data`, which is not empty, now: the layer above has gathered already.
+    pub fn send(this: &Bound<'_, Self>, data: Bound<'_, PyBytes>) -> PyResult<()> {
+        let state = this.get().state()?;
+        if !this.get().may_write(this.py(), "write")? {
+            return Ok(());
+        }
+        state.queue.borrow_mut().push(data);
+        if !state.write_watched.get() {
+            Self::flush(this)?;
+        }
         Self::maybe_pause_protocol(this)
     }
 
@@ -481,6 +549,8 @@ impl StreamTransport {
         let left = state.queue.borrow_mut().take();
         drop(left);
         if !state.lost.replace(true) {
+            // Nobody would run it; the descriptor is closed when the transport is collected.
+            transport.core.check_closed()?;
             *state.reason.borrow_mut() = reason.map(|error| error.into_value(py).into_any());
             transport.core.call_soon(this, Self::finish);
         }
@@ -565,8 +635,13 @@ impl StreamTransport {
     }
 
     fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let mut extra = self.state()?.extra.borrow_mut();
-        Ok(extra.get_or_insert_with(|| PyDict::new(py).unbind()).bind(py).clone())
+        let state = self.state()?;
+        if let Some(extra) = &*state.extra.borrow() {
+            return Ok(extra.bind(py).clone());
+        }
+        // Making a dict may run the garbage collector, and that other code.
+        let new = PyDict::new(py).unbind();
+        Ok(state.extra.borrow_mut().get_or_insert(new).bind(py).clone())
     }
 
     fn remember_addresses(&self, py: Python<'_>) -> PyResult<()> {
@@ -632,7 +707,7 @@ fn set_no_delay(fd: RawFd) {
     }
 }
 
-fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
     protocol.is_instance(imports(protocol.py())?.buffered_protocol.bind(protocol.py()))
 }
 
@@ -656,15 +731,25 @@ fn fail_waiter(waiter: &Bound<'_, PyAny>, message: &'static str) -> PyResult<()>
 
 /// The bytes of `data`: itself if it is immutable, a copy if the caller may change it.
 fn snapshot<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    match as_bytes(data)? {
+        Some(bytes) => Ok(bytes),
+        None => {
+            let kind = data.get_type().name()?.to_string();
+            Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not {kind:?}")))
+        }
+    }
+}
+
+/// The same; None if `data` is nothing that a transport writes.
+pub fn as_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
     if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-        return Ok(bytes.clone());
+        return Ok(Some(bytes.clone()));
     }
     if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>()
     {
-        return Ok(data.py().get_type::<PyBytes>().call1((data,))?.cast_into()?);
+        return Ok(Some(data.py().get_type::<PyBytes>().call1((data,))?.cast_into()?));
     }
-    let kind = data.get_type();
-    Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not {:?}", kind.name()?.to_string())))
+    Ok(None)
 }
 
 #[pymethods]
@@ -787,7 +872,7 @@ impl StreamTransport {
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
         state.high.set(high);
@@ -797,7 +882,7 @@ impl StreamTransport {
 
     fn set_protocol(&self, protocol: Bound<'_, PyAny>) -> PyResult<()> {
         let state = self.state()?;
-        state.buffered.set(is_buffered(&protocol)?);
+        state.kind.set(ProtocolKind::of(&protocol)?);
         let former = state.protocol.replace(Some(protocol.unbind()));
         drop(former);
         Ok(())
@@ -917,8 +1002,8 @@ impl StreamTransport {
 
     fn __clear__(&self) {
         let state = self.state.unguarded();
-        for cell in [&state.protocol, &state.context, &state.server, &state.waiter, &state.reason, &state.empty_waiter]
-        {
+        // The server stays: it is told of the end.
+        for cell in [&state.protocol, &state.context, &state.waiter, &state.reason, &state.empty_waiter] {
             let content = cell.borrow_mut().take();
             drop(content);
         }
@@ -974,6 +1059,11 @@ impl Drop for StreamTransport {
         }
         let description = Self::describe(state);
         self.core.release_descriptor(state.fd);
+        if let Some(server) = state.server.take()
+            && !self.core.is_closed()
+        {
+            self.core.soon(Job::Call(server, ServerCore::connection_collected));
+        }
         let socket = state.socket.replace(Socket::Closed);
         Python::try_attach(|py| {
             warn_unclosed(py, &description);
@@ -994,12 +1084,34 @@ pub fn warn_unclosed(py: Python<'_>, description: &str) {
     }
 }
 
+/// A water mark as a caller gives it: any whole number, however large.
+pub struct Mark(i64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Mark {
+    type Error = PyErr;
+
+    fn extract(number: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match number.extract() {
+            Err(error) if PyErr::is_instance_of::<PyOverflowError>(&error, number.py()) => {
+                Ok(Mark(if number.gt(0)? { i64::MAX } else { i64::MIN }))
+            }
+            number => number.map(Mark),
+        }
+    }
+}
+
 /// The water marks that the two optional ones stand for.
 ///
 /// # Errors
 /// ValueError unless high >= low >= 0.
-pub fn water_marks(high: Option<i64>, low: Option<i64>) -> PyResult<(usize, usize)> {
-    let high = high.unwrap_or_else(|| low.map_or(HIGH_WATER as i64, |low| low.saturating_mul(4)));
+pub fn water_marks(high: Option<Mark>, low: Option<Mark>) -> PyResult<(usize, usize)> {
+    water_marks_by_default(high, low, HIGH_WATER)
+}
+
+/// The same with another default for the high one.
+pub fn water_marks_by_default(high: Option<Mark>, low: Option<Mark>, default: usize) -> PyResult<(usize, usize)> {
+    let (high, low) = (high.map(|mark| mark.0), low.map(|mark| mark.0));
+    let high = high.unwrap_or_else(|| low.map_or(default as i64, |low| low.saturating_mul(4)));
     let low = low.unwrap_or(high / 4);
     if !(high >= low && low >= 0) {
         return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")));

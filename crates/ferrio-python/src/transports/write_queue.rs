@@ -64,7 +64,32 @@ impl WriteQueue {
         Ok(())
     }
 
-    fn advance(&mut self, py: Python<'_>, mut count: usize, written: &mut Vec<Py<PyBytes>>) {
+    /// The next bytes to leave, as an object and how much of it has left already. Small chunks come joined, up to
+    /// `limit` bytes.
+    pub fn piece(&self, py: Python<'_>, limit: usize) -> Option<(Py<PyBytes>, usize)> {
+        let first = self.chunks.front()?;
+        let mut size = first.as_bytes(py).len() - self.sent;
+        let mut count = 1;
+        for chunk in self.chunks.iter().skip(1) {
+            let more = chunk.as_bytes(py).len();
+            if size + more > limit {
+                break;
+            }
+            size += more;
+            count += 1;
+        }
+        if count == 1 {
+            return Some((first.clone_ref(py), self.sent));
+        }
+        let mut joined = Vec::with_capacity(size);
+        joined.extend_from_slice(&first.as_bytes(py)[self.sent..]);
+        self.chunks.iter().take(count).skip(1).for_each(|chunk| joined.extend_from_slice(chunk.as_bytes(py)));
+        Some((PyBytes::new(py, &joined).unbind(), 0))
+    }
+
+    /// `count` bytes have left. Their chunks are moved to `written`, to be dropped after the borrow of the queue has
+    /// ended.
+    pub fn advance(&mut self, py: Python<'_>, mut count: usize, written: &mut Vec<Py<PyBytes>>) {
         self.size -= count;
         while let Some(first) = self.chunks.front() {
             let left = first.as_bytes(py).len() - self.sent;
@@ -101,9 +126,14 @@ fn send_vectored(fd: RawFd, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
 
 /// `recv(2)` into `buffer`.
 pub fn receive(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    receive_into(fd, buffer.as_mut_ptr(), buffer.len())
+}
+
+/// `recv(2)` into `size` bytes of memory that the caller holds and others may look at meanwhile.
+pub fn receive_into(fd: RawFd, memory: *mut u8, size: usize) -> io::Result<usize> {
     retry(|| {
-        // SAFETY: the pointer and length are those of a living slice.
-        unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) }
+        // SAFETY: the callers hold that many bytes there.
+        unsafe { libc::recv(fd, memory.cast(), size, 0) }
     })
 }
 

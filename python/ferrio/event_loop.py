@@ -194,6 +194,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         start_serving=True,
     ):
         """Listen on host (a name, several, or None for all) and port, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_server(
             self,
             protocol_factory,
@@ -226,6 +227,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         cleanup_socket=sys.version_info >= (3, 13),
     ):
         """Listen on a Unix socket's path, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_unix_server(
             self,
             protocol_factory,

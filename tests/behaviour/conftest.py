@@ -63,6 +63,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xfail(reason=differs.args[0], strict=True))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def modules_out_of_the_collectors_way():
+    """Many tests collect garbage. What was imported until now is none, and need not be looked at each time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def watchdog(request):
     """Kill the run, showing every thread's stack, when a test hangs where no exception reaches.

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use super::Loop;
-use crate::awaitable::awaitable_with_cleanup;
+use crate::awaitable::{awaitable_with_cleanup, python};
 use crate::core::Core;
 use crate::imports::imports;
 use crate::transports::process::Process;
@@ -65,19 +65,19 @@ fn start<'py>(
     let started = child.clone();
     let operation = async move {
         let guard = KillUnlessKept(started);
-        let protocol = Python::attach(|py| {
+        let (protocol, transport) = Python::attach(|py| {
             let (protocol, transport) =
                 spawn(the_loop.bind(py), &core, protocol_factory.bind(py), command.bind(py), kwargs.bind(py), shell)?;
-            guard.0.lock().unwrap_or_else(PoisonError::into_inner).replace(transport);
-            Ok::<_, PyErr>(protocol)
+            guard.0.lock().unwrap_or_else(PoisonError::into_inner).replace(transport.clone_ref(py));
+            Ok::<_, PyErr>((protocol, transport))
         })?;
-        poll_fn(|cx| match guard.child() {
-            Some(transport) => transport.get().poll_made(cx.waker()),
-            None => std::task::Poll::Ready(Ok(())),
-        })
-        .await?;
+        if let Err(error) = connect(&core, &transport).await {
+            Python::attach(|py| Process::abandon(transport.bind(py)))?;
+            drop(Process::ended(transport).await);
+            return Err(error);
+        }
         Python::attach(|py| {
-            let transport = guard.keep();
+            guard.keep();
             if core.debug() {
                 let helpers = imports(py)?.helpers.bind(py);
                 helpers.getattr(intern!(py, "logger"))?.call_method1("info", ("process started: %r", &transport))?;
@@ -95,15 +95,22 @@ fn start<'py>(
     awaitable_with_cleanup(this.as_any(), &this.get().core, name, operation, cleanup)
 }
 
+/// Connects the child's pipes and waits until its protocol knows of it.
+async fn connect(core: &Arc<Core>, child: &Py<Process>) -> PyResult<()> {
+    for fd in 0..3 {
+        if let Some(connecting) = Python::attach(|py| Process::connect_pipe(child.bind(py), fd))? {
+            let connected = python(core, connecting).await?;
+            Python::attach(|py| child.get().set_pipe(fd, connected.bind(py).get_item(0)?.unbind()))?;
+        }
+    }
+    Python::attach(|py| Process::announce(child.bind(py)));
+    poll_fn(|cx| child.get().poll_made(cx.waker())).await
+}
+
 /// Kills the child if starting it is cancelled.
 struct KillUnlessKept(Child);
 
 impl KillUnlessKept {
-    fn child(&self) -> Option<Py<Process>> {
-        let child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Python::attach(|py| child.as_ref().map(|child| child.clone_ref(py)))
-    }
-
     fn keep(&self) -> Option<Py<Process>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -112,10 +119,12 @@ impl KillUnlessKept {
 impl Drop for KillUnlessKept {
     fn drop(&mut self) {
         Python::try_attach(|py| {
-            if let Some(transport) = self.child()
-                && let Err(error) = Process::close(transport.bind(py))
+            // It stays there, for the cleanup that follows a cancellation.
+            let child = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|child| child.clone_ref(py));
+            if let Some(child) = child
+                && let Err(error) = Process::abandon(child.bind(py))
             {
-                error.write_unraisable(py, Some(transport.bind(py).as_any()));
+                error.write_unraisable(py, Some(child.bind(py).as_any()));
             }
         });
     }

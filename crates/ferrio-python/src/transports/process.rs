@@ -25,7 +25,7 @@ use ferrio::cause::{Cause, Kind};
 use pyo3::exceptions::{PyPermissionError, PyProcessLookupError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::pipe::{ReadPipe, WritePipe, log, logger};
@@ -34,6 +34,7 @@ use crate::awaitable::awaitable;
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
+use crate::event_loop::Loop;
 use crate::imports::imports;
 
 /// What `wait()` reports for a child whose status somebody else has taken.
@@ -60,8 +61,8 @@ struct State {
     extra: Py<PyDict>,
     /// The transports of the child's descriptors 0, 1 and 2, where they are pipes.
     pipes: [RefCell<Option<Py<PyAny>>>; 3],
-    /// How many of them are not closed yet.
-    open_pipes: Cell<usize>,
+    /// Which of them are not closed yet.
+    open: [Cell<bool>; 3],
     /// Readable when the child has ended; gone then.
     pidfd: RefCell<Option<OwnedFd>>,
     returncode: Cell<Option<c_int>>,
@@ -69,6 +70,8 @@ struct State {
     exit_told: Cell<bool>,
     /// `connection_made` has run.
     made: Cell<bool>,
+    /// What the protocol is to hear after it: methods and arguments.
+    pending: RefCell<Vec<(Py<PyString>, Py<PyTuple>)>>,
     /// `wait()` returns: at the child's end, or, in older CPythons, only when its pipes are closed as well.
     wait_over: Cell<bool>,
     /// Wait for one of the two.
@@ -79,10 +82,10 @@ struct State {
 }
 
 impl Process {
-    /// Takes charge of a child that has just been made, and schedules `connection_made`.
+    /// Takes charge of a child that has just been made: next come its pipes, then [`announce`](Self::announce).
     ///
     /// # Errors
-    /// If the child cannot be watched or its pipes not be read; it is killed then.
+    /// If the child cannot be watched; it is killed then.
     pub fn start<'py>(
         the_loop: &Bound<'py, PyAny>,
         core: &Arc<Core>,
@@ -99,11 +102,12 @@ impl Process {
             context: copy_current(py)?.unbind(),
             extra: extra.unbind(),
             pipes: Default::default(),
-            open_pipes: Cell::new(0),
+            open: Default::default(),
             pidfd: RefCell::default(),
             returncode: Cell::new(None),
             exit_told: Cell::new(false),
             made: Cell::new(false),
+            pending: RefCell::default(),
             wait_over: Cell::new(false),
             waiters: RefCell::default(),
             closed: Cell::new(false),
@@ -112,11 +116,10 @@ impl Process {
         let transport =
             Process { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };
         let this = Bound::new(py, transport)?;
-        if let Err(error) = Self::watch_child(&this).and_then(|()| Self::connect_pipes(&this, popen)) {
+        if let Err(error) = Self::watch_child(&this) {
             Self::close(&this)?;
             return Err(error);
         }
-        core.call_soon(&this, Self::begin);
         Ok(this)
     }
 
@@ -124,23 +127,60 @@ impl Process {
         self.state.get(&self.core)
     }
 
-    fn connect_pipes<'py>(this: &Bound<'py, Self>, popen: &Bound<'py, PyAny>) -> PyResult<()> {
+    /// Makes the transport of one of the child's descriptors, if that is a pipe. If the program has replaced
+    /// `loop.connect_read_pipe` or `connect_write_pipe`, its method is asked: what it returns is to be awaited and
+    /// given to [`set_pipe`](Self::set_pipe).
+    pub fn connect_pipe(this: &Bound<'_, Self>, fd: usize) -> PyResult<Option<Py<PyAny>>> {
         let py = this.py();
         let Process { core, the_loop, .. } = this.get();
         let (state, the_loop) = (this.get().state()?, the_loop.bind(py));
-        for (fd, stream) in STREAMS.into_iter().enumerate() {
-            let file = popen.getattr(stream)?;
-            if file.is_none() {
-                continue;
+        let popen = state.popen.borrow().as_ref().map(|popen| popen.bind(py).clone());
+        let Some(file) = popen.map(|popen| popen.getattr(STREAMS[fd])).transpose()?.filter(|file| !file.is_none()) else {
+            return Ok(None);
+        };
+        state.open[fd].set(true);
+        let protocol = Bound::new(py, PipeProtocol { process: this.clone().unbind(), fd })?.into_any();
+        let method = if fd == 0 { "connect_write_pipe" } else { "connect_read_pipe" };
+        if is_replaced(the_loop, method)? {
+            return Ok(Some(the_loop.call_method1(method, (protocol, file))?.unbind()));
+        }
+        let pipe = if fd == 0 {
+            WritePipe::start(the_loop, core, &file, protocol)?.into_any()
+        } else {
+            ReadPipe::start(the_loop, core, &file, protocol)?.into_any()
+        };
+        this.get().set_pipe(fd, pipe.unbind())?;
+        Ok(None)
+    }
+
+    /// `pipe` is the transport of one of the child's descriptors.
+    pub fn set_pipe(&self, fd: usize, pipe: Py<PyAny>) -> PyResult<()> {
+        let state = self.state()?;
+        let former = state.pipes[fd].replace(Some(pipe));
+        drop(former);
+        Ok(())
+    }
+
+    /// The pipes are there: schedules `connection_made`.
+    pub fn announce(this: &Bound<'_, Self>) {
+        this.get().core.call_soon(this, Self::begin);
+    }
+
+    /// The start has failed: kills the child and closes what leads to it.
+    pub fn abandon(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let state = this.get().state()?;
+        Self::close(this)?;
+        let popen = state.popen.borrow().as_ref().map(|popen| popen.bind(py).clone());
+        for (stream, pipe) in STREAMS.iter().zip(&state.pipes) {
+            if let Some(popen) = &popen
+                && pipe.borrow().is_none()
+            {
+                let file = popen.getattr(*stream)?;
+                if !file.is_none() {
+                    file.call_method0(intern!(py, "close"))?;
+                }
             }
-            let protocol = Bound::new(py, PipeProtocol { process: this.clone().unbind(), fd })?.into_any();
-            let pipe = if fd == 0 {
-                WritePipe::start(the_loop, core, &file, protocol)?.into_any()
-            } else {
-                ReadPipe::start(the_loop, core, &file, protocol)?.into_any()
-            };
-            *state.pipes[fd].borrow_mut() = Some(pipe.unbind());
-            state.open_pipes.set(state.open_pipes.get() + 1);
         }
         Ok(())
     }
@@ -149,10 +189,15 @@ impl Process {
     fn begin(object: &Bound<'_, PyAny>) -> PyResult<()> {
         let transport = object.cast::<Self>()?.get();
         let state = transport.state()?;
-        let told = transport.tell(object, intern!(object.py(), "connection_made"), (object,));
         state.made.set(true);
+        let told = transport.tell(object, intern!(object.py(), "connection_made"), (object,));
+        let pending = state.pending.take();
+        let rest = pending.into_iter().try_for_each(|(name, arguments)| {
+            transport.tell(object, name.bind(object.py()), arguments.into_bound(object.py()))
+        });
         wake_all(state);
-        told
+        Self::try_finish(object.cast()?)?;
+        told.and(rest)
     }
 
     /// Ready when `connection_made` has run.
@@ -218,7 +263,8 @@ impl Process {
         state.returncode.set(Some(returncode));
         let job = Job::Call(object.clone().unbind(), Self::tell_exit);
         core.soon_because(job, Cause::new(Kind::Child, state.pid as u64));
-        if imports(py)?.wait_is_for_the_child_alone {
+        // Nobody will tell a protocol that never heard of its child.
+        if imports(py)?.wait_is_for_the_child_alone || !state.made.get() {
             state.wait_over.set(true);
             wake_all(state);
         }
@@ -258,10 +304,11 @@ impl Process {
         told
     }
 
-    /// Schedules `connection_lost` if nothing is left.
+    /// Schedules `connection_lost` if nothing is left (and everything was there once).
     fn try_finish(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
-        if state.exit_told.get() && state.open_pipes.get() == 0 && !state.finished.replace(true) {
+        let over = state.made.get() && state.exit_told.get() && !state.open.iter().any(Cell::get);
+        if over && !state.finished.replace(true) {
             this.get().core.call_soon(this, Self::finish);
         }
         Ok(())
@@ -286,14 +333,21 @@ impl Process {
         Ok(protocol.unwrap_or_else(|| py.None().into_bound(py)))
     }
 
-    /// Calls a method of the protocol in the child's context. What it raises is reported and changes nothing.
+    /// Calls a method of the protocol in the child's context, after `connection_made`. What it raises is reported and
+    /// changes nothing.
     fn tell<'py, A>(&self, this: &Bound<'py, PyAny>, name: &Bound<'py, PyString>, arguments: A) -> PyResult<()>
     where
-        A: pyo3::call::PyCallArgs<'py>,
+        A: IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>>,
     {
         let py = this.py();
+        let state = self.state()?;
+        let arguments = arguments.into_pyobject(py).map_err(Into::into)?;
+        if !state.made.get() {
+            state.pending.borrow_mut().push((name.clone().unbind(), arguments.unbind()));
+            return Ok(());
+        }
         let protocol = self.protocol(py)?;
-        let called = run_in(py, self.state()?.context.bind(py), || protocol.call_method1(name, arguments));
+        let called = run_in(py, state.context.bind(py), || protocol.call_method1(name, arguments));
         called.map(drop).or_else(|error| {
             self.core.report(py, error, &format!("Exception in protocol.{name}()"), |context| {
                 context.set_item(intern!(py, "transport"), this)?;
@@ -465,6 +519,9 @@ impl Process {
                 visit.call(content)?;
             }
         }
+        if let Ok(pending) = state.pending.try_borrow() {
+            pending.iter().try_for_each(|(_, arguments)| visit.call(arguments))?;
+        }
         Ok(())
     }
 
@@ -473,7 +530,8 @@ impl Process {
         let state = self.state.unguarded();
         let protocol = state.protocol.borrow_mut().take();
         let pipes = state.pipes.each_ref().map(RefCell::take);
-        drop((protocol, pipes));
+        let pending = state.pending.take();
+        drop((protocol, pipes, pending));
     }
 }
 
@@ -493,6 +551,14 @@ impl Drop for Process {
             }
         });
     }
+}
+
+/// Whether the loop's method of this name is not ours: a subclass has its own, or the loop itself.
+fn is_replaced(the_loop: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
+    let py = the_loop.py();
+    let ours = py.get_type::<Loop>().getattr(name)?;
+    let in_class = the_loop.get_type().getattr(name)?;
+    Ok(!in_class.is(&ours) || the_loop.getattr(intern!(py, "__dict__"))?.contains(name)?)
 }
 
 /// Whoever waits looks for himself.
@@ -517,6 +583,11 @@ impl PipeProtocol {
 
 #[pymethods]
 impl PipeProtocol {
+    /// It is its own factory.
+    fn __call__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
     fn connection_made(&self, _transport: Bound<'_, PyAny>) {}
 
     fn data_received(&self, data: Bound<'_, PyAny>) -> PyResult<()> {
@@ -531,8 +602,7 @@ impl PipeProtocol {
         let this = self.process.bind(py);
         let state = this.get().state()?;
         let told = this.get().tell(this.as_any(), intern!(py, "pipe_connection_lost"), (self.fd, exc));
-        // (Somebody may call this by hand.)
-        state.open_pipes.set(state.open_pipes.get().saturating_sub(1));
+        state.open[self.fd].set(false);
         Process::try_finish(this)?;
         told
     }

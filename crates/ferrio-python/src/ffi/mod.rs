@@ -9,4 +9,5 @@ pub mod error;
 pub mod method;
 #[cfg(unix)]
 pub mod wakeup;
+#[cfg(unix)]
 pub mod window;

@@ -51,7 +51,8 @@ fn unless_starved<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>>
         Ok(value) => Ok(Some(value)),
         Err(error) => {
             let names = names(py)?;
-            let starved = error.is_instance(py, names.want_read.bind(py)) || error.is_instance(py, names.syscall.bind(py));
+            let starved =
+                error.is_instance(py, names.want_read.bind(py)) || error.is_instance(py, names.syscall.bind(py));
             if starved { Ok(None) } else { Err(error) }
         }
     }

@@ -413,7 +413,11 @@ impl TlsProtocol {
         if !this.get().may_read()? {
             return Self::control_reading_below(this);
         }
-        if state.buffered.get() { Self::read_into_protocol(this)? } else { Self::read_data(this)? }
+        if state.buffered.get() {
+            Self::read_into_protocol(this)?
+        } else {
+            Self::read_data(this)?
+        }
         if !state.gathering.get() && matches!(state.phase.get(), Phase::Wrapped | Phase::Flushing) {
             // What OpenSSL itself has to say, and what it would not encrypt before.
             Self::send(this)?;
@@ -591,10 +595,7 @@ impl TlsProtocol {
     // --- writing ---------------------------------------------------------------------------------------------------
 
     /// Queues pieces, none of them empty, and sees to it that they leave.
-    pub fn write<'py>(
-        this: &Bound<'py, Self>,
-        pieces: impl IntoIterator<Item = Bound<'py, PyBytes>>,
-    ) -> PyResult<()> {
+    pub fn write<'py>(this: &Bound<'py, Self>, pieces: impl IntoIterator<Item = Bound<'py, PyBytes>>) -> PyResult<()> {
         let py = this.py();
         let tls = this.get();
         let state = tls.state()?;
@@ -799,9 +800,9 @@ impl TlsProtocol {
         let tls = this.get();
         let state = tls.state()?;
         // Nothing can be encrypted after close_notify.
-        let outcome = tls.encrypt(py, usize::MAX).and_then(|()| {
-            if state.eof.get() { Ok(Some(())) } else { tls.engine.unwrap(py) }
-        });
+        let outcome = tls
+            .encrypt(py, usize::MAX)
+            .and_then(|()| if state.eof.get() { Ok(Some(())) } else { tls.engine.unwrap(py) });
         match outcome {
             Ok(None) => Self::send_outgoing(this),
             Ok(Some(())) => {

@@ -3,7 +3,7 @@
 import itertools
 import os
 import socket
-from asyncio import staggered
+from asyncio import base_events, staggered
 
 
 async def connect(
@@ -68,6 +68,10 @@ async def connect_unix(loop, path, sock):
 
 async def _resolve(loop, address, family, proto, flags):
     host, port = address[:2]
+    # A numeric address needs no looking up.
+    info = base_events._ipaddr_info(host, port, family, socket.SOCK_STREAM, proto, *address[2:])
+    if info is not None:
+        return [info]
     return await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
 
 

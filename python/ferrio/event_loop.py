@@ -194,6 +194,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         start_serving=True,
     ):
         """Listen on host (a name, several, or None for all) and port, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_server(
             self,
             protocol_factory,
@@ -226,6 +227,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         cleanup_socket=sys.version_info >= (3, 13),
     ):
         """Listen on a Unix socket's path, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_unix_server(
             self,
             protocol_factory,
@@ -300,15 +302,16 @@ def _describe(key, value):
     return repr(value)
 
 
-def _context_of(context):
+def _context_of(situation):
     """The contextvars.Context in which to run the exception handler: that of what failed (since 3.12)."""
     if sys.version_info < (3, 12):
         return None
     for key in ("task", "future", "handle"):
-        failed = context.get(key)
+        failed = situation.get(key)
         if failed is not None:
-            # A plain future has none.
-            return failed.get_context() if hasattr(failed, "get_context") else None
+            # A plain future has none, and a handle may have been given something else.
+            context = failed.get_context() if hasattr(failed, "get_context") else None
+            return context if hasattr(context, "run") else None
     return None
 
 

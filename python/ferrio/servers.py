@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import sys
-from asyncio import trsock
+from asyncio import base_events, trsock
 from collections.abc import Iterable
 
 from ._ferrio import ServerCore
@@ -55,6 +55,9 @@ class Server(ServerCore, asyncio.AbstractServer):
 
     async def start_serving(self):
         """Begin to accept connections; nothing happens if the server does already."""
+        if self._sockets is None:
+            # The type is the one that asyncio raises, if by accident.
+            raise TypeError(f"server {self!r} is closed")
         self._start_serving()
         # Whoever awaits this may rely on connections being accepted afterwards: one turn arms the sockets.
         await asyncio.sleep(0)
@@ -216,6 +219,9 @@ def _check_plain(sock):
 
 
 async def _resolve(loop, host, port, family, flags):
+    info = base_events._ipaddr_info(host, port, family, socket.SOCK_STREAM, 0)
+    if info is not None:
+        return [info]
     infos = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, proto=0, flags=flags)
     if not infos:
         raise OSError(f"getaddrinfo({host!r}) returned empty list")

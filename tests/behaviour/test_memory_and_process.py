@@ -143,6 +143,14 @@ def test_a_tls_transport_and_its_protocol_are_freed(loop, run, sockets, client_t
     assert [ref() for ref in dead] == [None, None]
 
 
+async def wait_for_ever(thing):
+    await asyncio.get_running_loop().create_future()
+
+
+async def receive(thing, sock):
+    await asyncio.get_running_loop().sock_recv(sock, 10)
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("what", ["call_soon", "call_later", "call_soon_threadsafe", "add_reader", "add_writer", "task", "sock_recv",
                                   "signal", "server", "handler", "factory", "executor future"])
@@ -165,17 +173,11 @@ def test_cycles_through_a_loop_that_was_closed_are_freed(new_event_loop, what):
     elif what == "factory":
         loop.set_task_factory(thing)
     elif what == "task":
-        async def wait(thing):
-            await loop.create_future()
-
-        thing.task = loop.create_task(wait(thing))
+        thing.task = loop.create_task(wait_for_ever(thing))
         thing.task._log_destroy_pending = False
         loop.run_until_complete(turns(2))
     elif what == "sock_recv":
-        async def receive(thing):
-            await loop.sock_recv(ours, 10)
-
-        thing.task = loop.create_task(receive(thing))
+        thing.task = loop.create_task(receive(thing, ours))
         thing.task._log_destroy_pending = False
         loop.run_until_complete(turns(2))
     elif what == "server":
@@ -191,7 +193,6 @@ def test_cycles_through_a_loop_that_was_closed_are_freed(new_event_loop, what):
     ours.close()
     peer.close()
     del loop, thing
-    receive = wait = None
     collect()
     assert [ref() for ref in dead] == [None, None]
 
@@ -314,12 +315,17 @@ def test_a_loop_survives_a_greenlet_switch_out_of_a_callback(new_event_loop):
     def deep(n):
         return n and deep(n - 1) + 1
 
+    def leave_and_come_back(n, back):
+        greenlet.getcurrent().parent.switch(n)
+        order.append(n)
+        back.set_result(None)
+
     async def main():
         loop = asyncio.get_running_loop()
-        main_greenlet = greenlet.getcurrent().parent
         for n in range(20):
-            loop.call_soon(order.append, n)
-            main_greenlet.switch(n)
+            back = loop.create_future()
+            loop.call_soon(leave_and_come_back, n, back)
+            await back
             await asyncio.sleep(0.0001)
         return "done"
 

@@ -32,6 +32,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::core::{Confined, Core, Job, done_future, ends_the_run, new_future, panic_message};
 use crate::errors::from_io;
 use crate::ffi::context::run_in;
+use crate::ffi::exit;
 use crate::imports::imports;
 
 type Operation = Pin<Box<dyn Future<Output = PyResult<Py<PyAny>>> + Send>>;
@@ -166,7 +167,7 @@ impl Awaitable {
             Some(cancelled) => cancelled.into_bound(py),
             None => done_future(py, &this.core)?,
         };
-        let called = run_in(py, context.bind(py), || wakeup.bind(py).call1((outcome,)));
+        let called = run_in(py, context.bind(py), || exit::call_with(wakeup.bind(py), &outcome));
         called.map(drop)
     }
 

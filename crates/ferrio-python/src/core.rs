@@ -26,6 +26,7 @@ use crate::awaitable::OwnedWaker;
 use crate::errors::from_io;
 #[cfg(unix)]
 use crate::event_loop::signals;
+use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
 
@@ -445,7 +446,7 @@ impl Host for PyHost {
     }
 
     fn park<R: Send>(py: Python<'_>, wait: impl FnOnce() -> R + Send) -> R {
-        py.detach(wait)
+        exit::detached(py, wait)
     }
 
     fn wait_failed(_engine: &Engine<Self>, py: Python<'_>, error: io::Error) -> PyResult<()> {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ferrio::event_loop::Due;
 use ferrio::timers::TimerId;
+use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -22,8 +23,8 @@ use pyo3::types::{PyTuple, PyType};
 
 use crate::core::{Core, Job};
 use crate::event_loop::Loop;
-use crate::ffi::error;
 use crate::ffi::method::guarded;
+use crate::ffi::{error, exit};
 use crate::imports::imports;
 
 /// Arguments up to this many lie in the handle itself; more are kept as a tuple.
@@ -227,15 +228,22 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         } else {
             let result = if (*object).many.is_null() {
                 let count = (*object).count as usize | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                ffi::PyObject_Vectorcall((*object).callback, (*object).arguments.as_ptr(), count, ptr::null_mut())
+                exit::vectorcall((*object).callback, (*object).arguments.as_ptr(), count)
             } else {
-                ffi::PyObject_Call((*object).callback, (*object).many, ptr::null_mut())
+                exit::call((*object).callback, (*object).many)
             };
             leave((*object).context, result.is_null());
             result
         };
         if result.is_null() {
-            return report(py, handle, error::take(py));
+            let error = error::take(py);
+            if ffi::PyContext_CheckExact((*object).context) == 0 {
+                // What asyncio says of a context that is none: it has no `run`.
+                let kind = Bound::<PyAny>::from_borrowed_ptr(py, (*object).context).get_type();
+                let missing = format!("'{}' object has no attribute 'run'", kind.name()?);
+                return report(py, handle, PyAttributeError::new_err(missing));
+            }
+            return report(py, handle, error);
         }
         ffi::Py_DECREF(result);
         Ok(())

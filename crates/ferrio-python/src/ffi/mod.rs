@@ -6,6 +6,7 @@ pub mod buffer;
 pub mod bytes;
 pub mod context;
 pub mod error;
+pub mod exit;
 pub mod method;
 #[cfg(unix)]
 pub mod wakeup;

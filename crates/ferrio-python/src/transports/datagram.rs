@@ -22,12 +22,13 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::address::RawAddress;
-use super::stream::{WARN_AFTER_LOST_WRITES, settle_waiter, warn_unclosed, water_marks};
+use super::stream::{Mark, WARN_AFTER_LOST_WRITES, settle_waiter, warn_unclosed, water_marks};
 use crate::core::{Confined, Core, Job, READ_SIZE};
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
 use crate::event_loop::sockets::SEND_FLAGS;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::exit::call_method;
 use crate::imports::imports;
 
 /// What a queued datagram counts beyond its bytes, from Python 3.13 on: empty ones would wait unnoticed otherwise.
@@ -228,7 +229,7 @@ impl DatagramTransport {
         match this.get().receive(py) {
             Ok(Some((data, sender))) => Self::tell(
                 this,
-                |protocol| protocol.call_method1(intern!(py, "datagram_received"), (data, sender)),
+                |protocol| call_method(protocol, intern!(py, "datagram_received"), [&data, &sender]),
                 "datagram_received",
             ),
             Ok(None) => Ok(()),
@@ -629,7 +630,7 @@ impl DatagramTransport {
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
         state.high.set(high);

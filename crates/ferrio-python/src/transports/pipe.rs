@@ -23,10 +23,11 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::stream::{warn_unclosed, water_marks};
+use super::stream::{Mark, warn_unclosed, water_marks};
 use crate::core::{Call, Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::exit::call_method;
 use crate::imports::imports;
 
 /// asyncio's default high-water mark, in bytes.
@@ -111,9 +112,9 @@ impl End {
     ) -> PyResult<()> {
         let py = this.py();
         let protocol = self.protocol(py);
-        let called = run_in(py, self.context.bind(py), || match argument {
-            Some(argument) => protocol.call_method1(name, (argument,)),
-            None => protocol.call_method0(name),
+        let called = run_in(py, self.context.bind(py), || match &argument {
+            Some(argument) => call_method(&protocol, name, [argument]),
+            None => call_method(&protocol, name, []),
         });
         called.map(drop).or_else(|error| self.report(core, this, error, &format!("Exception in protocol.{name}()")))
     }
@@ -822,7 +823,7 @@ impl WritePipe {
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
         state.high.set(high);

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use ferrio::Direction;
 use ferrio::poll::RawFd;
-use pyo3::exceptions::{PyOSError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOverflowError, PyOSError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
@@ -30,6 +30,7 @@ use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::exit::call_method;
 use crate::imports::imports;
 use crate::server::ServerCore;
 
@@ -60,7 +61,7 @@ enum Socket {
 }
 
 /// How the protocol takes bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum ProtocolKind {
     Plain,
     Buffered,
@@ -156,6 +157,10 @@ impl StreamTransport {
             None => copy_current(py)?,
         };
         let kind = ProtocolKind::of(&new.protocol)?;
+        if kind != ProtocolKind::Tls {
+            // A protocol that cannot be told of the connection is refused now, not in the next turn.
+            new.protocol.getattr(intern!(py, "connection_made"))?;
+        }
         let state = State {
             fd,
             socket: RefCell::new(socket),
@@ -214,7 +219,7 @@ impl StreamTransport {
         state.made.set(true);
         let made = this
             .get()
-            .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_made"), (this,)))
+            .call_protocol(py, |protocol| call_method(protocol, intern!(py, "connection_made"), [this.as_any()]))
             .map(drop)
             .or_else(|error| this.get().report(this, error, "Exception in protocol.connection_made()"));
         // What it raises to end the run does not end the connection.
@@ -301,7 +306,7 @@ impl StreamTransport {
         match data {
             Ok(Some(data)) => {
                 let called = transport
-                    .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "data_received"), (data,)));
+                    .call_protocol(py, |protocol| call_method(protocol, intern!(py, "data_received"), [data.as_any()]));
                 called
                     .map(drop)
                     .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.data_received() call failed."))
@@ -316,7 +321,7 @@ impl StreamTransport {
         let transport = this.get();
         let state = transport.state()?;
         let buffer = transport.call_protocol(py, |protocol| {
-            let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,))?;
+            let buffer = call_method(protocol, intern!(py, "get_buffer"), [&(-1_i32).into_pyobject(py)?.into_any()])?;
             if buffer.len()? == 0 {
                 return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
             }
@@ -333,8 +338,9 @@ impl StreamTransport {
         match received {
             Ok(0) => Self::on_eof(this),
             Ok(count) => {
-                let called = transport
-                    .call_protocol(py, |protocol| protocol.call_method1(intern!(py, "buffer_updated"), (count,)));
+                let called = transport.call_protocol(py, |protocol| {
+                    call_method(protocol, intern!(py, "buffer_updated"), [&count.into_pyobject(py)?.into_any()])
+                });
                 called
                     .map(drop)
                     .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
@@ -378,7 +384,7 @@ impl StreamTransport {
     fn on_eof(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let transport = this.get();
-        let keep_open = transport.call_protocol(py, |protocol| protocol.call_method0(intern!(py, "eof_received")));
+        let keep_open = transport.call_protocol(py, |protocol| call_method(protocol, intern!(py, "eof_received"), []));
         match keep_open.and_then(|keep_open| keep_open.is_truthy()) {
             // The peer has no more to say, but we may: half-closed.
             Ok(true) => transport.unwatch_reads(),
@@ -511,7 +517,7 @@ impl StreamTransport {
             return Ok(());
         }
         state.protocol_paused.set(false);
-        let called = this.get().call_protocol(py, |protocol| protocol.call_method0(intern!(py, "resume_writing")));
+        let called = this.get().call_protocol(py, |protocol| call_method(protocol, intern!(py, "resume_writing"), []));
         called.map(drop).or_else(|error| this.get().report(this, error, "protocol.resume_writing() failed"))
     }
 
@@ -567,8 +573,8 @@ impl StreamTransport {
         }
         let reason = state.reason.borrow_mut().take();
         let told = if state.made.get() {
-            let reason = reason.as_ref().map(|reason| reason.clone_ref(py));
-            transport.call_protocol(py, |protocol| protocol.call_method1(intern!(py, "connection_lost"), (reason,)))
+            let reason = reason.unwrap_or_else(|| py.None()).into_bound(py);
+            transport.call_protocol(py, |protocol| call_method(protocol, intern!(py, "connection_lost"), [&reason]))
         } else {
             Ok(py.None().into_bound(py))
         };
@@ -872,7 +878,7 @@ impl StreamTransport {
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
         state.high.set(high);
@@ -1084,16 +1090,33 @@ pub fn warn_unclosed(py: Python<'_>, description: &str) {
     }
 }
 
+/// A water mark as a caller gives it: any whole number, however large.
+pub struct Mark(i64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Mark {
+    type Error = PyErr;
+
+    fn extract(number: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match number.extract() {
+            Err(error) if PyErr::is_instance_of::<PyOverflowError>(&error, number.py()) => {
+                Ok(Mark(if number.gt(0)? { i64::MAX } else { i64::MIN }))
+            }
+            number => number.map(Mark),
+        }
+    }
+}
+
 /// The water marks that the two optional ones stand for.
 ///
 /// # Errors
 /// ValueError unless high >= low >= 0.
-pub fn water_marks(high: Option<i64>, low: Option<i64>) -> PyResult<(usize, usize)> {
+pub fn water_marks(high: Option<Mark>, low: Option<Mark>) -> PyResult<(usize, usize)> {
     water_marks_by_default(high, low, HIGH_WATER)
 }
 
 /// The same with another default for the high one.
-pub fn water_marks_by_default(high: Option<i64>, low: Option<i64>, default: usize) -> PyResult<(usize, usize)> {
+pub fn water_marks_by_default(high: Option<Mark>, low: Option<Mark>, default: usize) -> PyResult<(usize, usize)> {
+    let (high, low) = (high.map(|mark| mark.0), low.map(|mark| mark.0));
     let high = high.unwrap_or_else(|| low.map_or(default as i64, |low| low.saturating_mul(4)));
     let low = low.unwrap_or(high / 4);
     if !(high >= low && low >= 0) {

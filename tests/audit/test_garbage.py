@@ -1,0 +1,197 @@
+"""Objects that are collected while something still waits: by whichever thread, and without leaving anything behind."""
+
+import asyncio
+import gc
+import logging
+import socket
+import threading
+import warnings
+import weakref
+
+import pytest
+
+import ferrio
+
+from .programs import run_program
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    """Unclosed loops are what these tests are about."""
+    logging.disable(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
+    logging.disable(logging.NOTSET)
+
+
+class Keeper(asyncio.Protocol):
+    """Forms a cycle with its transport."""
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+
+async def receive(loop, sock):
+    await loop.sock_recv(sock, 10)
+
+
+async def receive_with_timeout(loop, sock):
+    await asyncio.wait_for(loop.sock_recv(sock, 10), 1000)
+
+
+async def sleep(loop, sock):
+    await asyncio.sleep(1000)
+
+
+async def wait_for_a_future(loop, sock):
+    await loop.create_future()
+
+
+async def watch(loop, sock):
+    loop.add_reader(sock, lambda: loop)
+    await loop.create_future()
+
+
+async def hold_a_transport(loop, sock):
+    await loop.connect_accepted_socket(Keeper, sock)
+    await loop.create_future()
+
+
+async def hold_unsent_bytes(loop, sock):
+    transport, _ = await loop.connect_accepted_socket(Keeper, sock)
+    transport.write(bytes(10_000_000))
+    await loop.create_future()
+
+
+async def read_a_stream(loop, sock):
+    reader, _ = await asyncio.open_connection(sock=sock)
+    await reader.read()
+
+
+async def serve(loop, sock):
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    await server.serve_forever()
+
+
+async def send_datagrams(loop, sock):
+    await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
+    await loop.create_future()
+
+
+async def have_messages_from_a_thread(loop, sock):
+    thread = threading.Thread(target=loop.call_soon_threadsafe, args=(print, loop))
+    loop.stop()
+    # After the loop has looked into its inbox for the last time.
+    loop.call_soon(lambda: (thread.start(), thread.join()))
+    await loop.create_future()
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        receive,
+        receive_with_timeout,
+        sleep,
+        wait_for_a_future,
+        watch,
+        hold_a_transport,
+        hold_unsent_bytes,
+        read_a_stream,
+        serve,
+        send_datagrams,
+        have_messages_from_a_thread,
+    ],
+    ids=lambda program: program.__name__,
+)
+def test_a_loop_that_nobody_closed_is_collected_with_what_waits_in_it(program):
+    def run():
+        loop = ferrio.new_event_loop()
+        mine, peer = socket.socketpair()
+        mine.setblocking(False)
+        task = loop.create_task(program(loop, mine))
+        task._log_destroy_pending = False
+        loop.call_later(0.05, loop.stop)
+        loop.run_forever()
+        peer.close()
+        return weakref.ref(loop)
+
+    reference = run()
+    gc.collect()
+    gc.collect()
+    assert reference() is None
+
+
+def test_a_transport_collected_by_another_thread_does_not_leave_its_descriptor_taken():
+    async def main():
+        loop = asyncio.get_running_loop()
+        mine, peer = socket.socketpair()
+        number = mine.fileno()
+        transport, protocol = await loop.connect_accepted_socket(Keeper, mine)
+        transport.pause_reading()
+        peer.send(b"wake up, to stop watching")
+        await asyncio.sleep(0.02)
+        del transport, protocol
+        collector = threading.Thread(target=gc.collect)
+        collector.start()
+        while collector.is_alive():
+            await asyncio.sleep(0.001)
+        assert mine.fileno() == -1
+        # The number belongs to somebody else now.
+        peer.close()
+        others = socket.socketpair()
+        assert number in {other.fileno() for other in others}
+        loop.add_reader(number, print)
+        loop.remove_reader(number)
+        for other in others:
+            other.close()
+
+    gc.disable()
+    try:
+        ferrio.run(main())
+    finally:
+        gc.enable()
+
+
+def test_a_server_forgets_a_connection_that_was_collected():
+    class Deaf(Keeper):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            transport.pause_reading()
+
+    async def main():
+        server = await asyncio.get_running_loop().create_server(Deaf, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.send(b"wake up, to stop watching")
+            await asyncio.sleep(0.05)
+            assert server._active_count == 1
+            gc.collect()
+            assert server._connections() == []
+            server.close()
+            await asyncio.wait_for(server.wait_closed(), 5)
+            assert server._active_count == 0
+
+    ferrio.run(main())
+
+
+def test_the_loop_cannot_be_reached_from_what_dies_with_its_dictionary():
+    program = """
+    import gc, signal, warnings
+    import ferrio
+
+    warnings.simplefilter("ignore")
+    gc.disable()
+    loop = ferrio.new_event_loop()
+    loop.add_signal_handler(signal.SIGUSR1, print)
+    handler = signal.getsignal(signal.SIGUSR1)
+    loop.remove_signal_handler(signal.SIGUSR1)
+
+    class Last:
+        def __del__(self):
+            print(repr(handler))
+
+    loop.last = Last()
+    del loop
+    """
+    assert run_program(program) == "<signal handler of a loop that is gone>\n"

@@ -15,6 +15,7 @@ import signal
 import socket
 import ssl
 import tempfile
+import types
 from decimal import Decimal
 
 import pytest
@@ -187,7 +188,7 @@ for method, leading in (
     ("call_at", (0.001,)),
 ):
 
-    def scheduling(arguments, keywords={}, method=method, leading=leading):
+    def scheduling(arguments, keywords=types.MappingProxyType({}), method=method, leading=leading):
         return lambda e: getattr(e.loop, method)(*leading, *arguments, **keywords)
 
     SCHEDULING |= {

@@ -279,7 +279,10 @@ def test_a_write_while_the_loop_is_not_running_reaches_the_kernel(run, sockets):
     run(within(protocol.lost))
 
 
-def test_a_write_is_visible_to_the_peer_while_the_loop_is_blocked(run, sockets):
+def test_a_write_is_visible_to_the_peer_while_the_loop_is_blocked(request, run, sockets, loop):
+    if type(loop).__module__.startswith("ferrio"):
+        reason = "what a turn writes is gathered and leaves in one system call before the loop sleeps (docs/compatibility.md)"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     ours, peer = sockets
 
     async def main():

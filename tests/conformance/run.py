@@ -21,7 +21,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import time
 import tomllib
 
@@ -280,7 +279,6 @@ def main(arguments=None):
     directory.mkdir(parents=True, exist_ok=True)
     say = (lambda *words: None) if options.json else print
 
-    lock = threading.Lock()
     started = time.monotonic()
     jobs = [Job(module, options, exceptions, directory) for module in modules(options)]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:

@@ -651,7 +651,8 @@ impl DatagramTransport {
         visit.call(&self.the_loop)?;
         let state = self.state.unguarded();
         visit.call(&state.extra)?;
-        for cell in [&state.socket, &state.protocol, &state.context, &state.waiter, &state.reason, &state.remote] {
+        // Not the socket: it refers to nothing, and must be whole when the last of this transport closes it.
+        for cell in [&state.protocol, &state.context, &state.waiter, &state.reason, &state.remote] {
             if let Ok(content) = cell.try_borrow()
                 && let Some(content) = &*content
             {

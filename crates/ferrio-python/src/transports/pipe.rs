@@ -250,7 +250,8 @@ impl End {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.context)?;
         visit.call(&self.extra)?;
-        for cell in [&self.pipe, &self.protocol, &self.reason] {
+        // Not the file: it must be whole when the last of this transport closes it.
+        for cell in [&self.protocol, &self.reason] {
             if let Ok(content) = cell.try_borrow()
                 && let Some(content) = &*content
             {

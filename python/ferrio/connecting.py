@@ -6,9 +6,7 @@ import socket
 from asyncio import base_events, staggered
 
 
-async def connect(
-    loop, host, port, *, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors
-):
+async def connect(loop, host, port, *, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors):
     """A connected, non-blocking socket to the first address of (host, port) that answers.
 
     :raises OSError: if none does; an ExceptionGroup of all failures with ``all_errors``.

@@ -138,8 +138,22 @@ class Server(ServerCore, asyncio.AbstractServer):
 
 
 async def create_server(
-    loop, protocol_factory, host, port, *, family, flags, sock, backlog, ssl, reuse_address, reuse_port, keep_alive,
-    ssl_handshake_timeout, ssl_shutdown_timeout, start_serving,
+    loop,
+    protocol_factory,
+    host,
+    port,
+    *,
+    family,
+    flags,
+    sock,
+    backlog,
+    ssl,
+    reuse_address,
+    reuse_port,
+    keep_alive,
+    ssl_handshake_timeout,
+    ssl_shutdown_timeout,
+    start_serving,
 ):
     tls_options = _tls_options(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if sock is not None:
@@ -168,7 +182,16 @@ async def create_server(
 
 
 async def create_unix_server(
-    loop, protocol_factory, path, *, sock, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout, start_serving,
+    loop,
+    protocol_factory,
+    path,
+    *,
+    sock,
+    backlog,
+    ssl,
+    ssl_handshake_timeout,
+    ssl_shutdown_timeout,
+    start_serving,
     cleanup_socket,
 ):
     if isinstance(ssl, bool):
@@ -256,9 +279,7 @@ def _bind_all(infos, hosts, reuse_address, reuse_port, keep_alive):
                     logger.warning("error while attempting to bind on address %r: %s", address, error.strerror.lower())
                     continue
                 reason = error.strerror.lower() if error.strerror else error
-                raise OSError(
-                    error.errno, f"error while attempting to bind on address {address!r}: {reason}"
-                ) from None
+                raise OSError(error.errno, f"error while attempting to bind on address {address!r}: {reason}") from None
         if not sockets:
             raise OSError(f"could not bind on any address out of {[info[4] for info in infos]!r}")
     except BaseException:

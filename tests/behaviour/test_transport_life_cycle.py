@@ -1,4 +1,5 @@
 """From `connection_made` to `connection_lost`: what a protocol may rely on, and what a transport takes from its user."""
+
 import asyncio
 import inspect
 import logging
@@ -10,9 +11,19 @@ import weakref
 import pytest
 
 from .support import (
-    LOCALHOST, BufferedRecorder, Recorder, fill, in_thread, read_all, read_exactly, reset, transport_over, turns, until, within,
+    LOCALHOST,
+    BufferedRecorder,
+    Recorder,
+    fill,
+    in_thread,
+    read_all,
+    read_exactly,
+    reset,
+    transport_over,
+    turns,
+    until,
+    within,
 )
-
 
 # connection_lost
 
@@ -112,7 +123,10 @@ def test_connection_lost_after_the_peer_left_comes_after_eof_received(run, socke
         peer.close()
         assert await within(protocol.lost) is None
         assert protocol.events == [
-            ("connection_made",), ("data_received", b"last words"), ("eof_received",), ("connection_lost", None),
+            ("connection_made",),
+            ("data_received", b"last words"),
+            ("eof_received",),
+            ("connection_lost", None),
         ]
 
     run(main())
@@ -235,7 +249,8 @@ def test_a_bytearray_may_be_changed_as_soon_as_write_returns(run, sockets):
 
 
 @pytest.mark.stock_differs(
-    "since 3.12 what the kernel did not take is kept as a view of the caller's buffer", when=sys.version_info >= (3, 12))
+    "since 3.12 what the kernel did not take is kept as a view of the caller's buffer", when=sys.version_info >= (3, 12)
+)
 def test_a_bytearray_may_be_changed_while_it_waits_in_the_buffer(run, sockets):
     ours, peer = sockets
     size = 8 << 20
@@ -315,10 +330,13 @@ def test_writelines_sends_more_pieces_than_one_system_call_takes(run, sockets):
 
 
 BUFFERS_EMPTY_PIECES = "[memoryview(data) for data in list_of_data]" in inspect.getsource(
-    asyncio.selector_events._SelectorSocketTransport.writelines)
+    asyncio.selector_events._SelectorSocketTransport.writelines
+)
 
 
-@pytest.mark.stock_differs("an empty piece stays in its buffer for ever (cured in later releases)", when=BUFFERS_EMPTY_PIECES)
+@pytest.mark.stock_differs(
+    "an empty piece stays in its buffer for ever (cured in later releases)", when=BUFFERS_EMPTY_PIECES
+)
 def test_writelines_forgets_empty_pieces(run, sockets):
     ours, peer = sockets
 

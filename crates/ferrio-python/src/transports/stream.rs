@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use ferrio::Direction;
 use ferrio::poll::RawFd;
-use pyo3::exceptions::{PyOverflowError, PyOSError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyOverflowError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};

@@ -8,7 +8,7 @@ failed=()
 conformance() { # conformance COMMAND-PREFIX... PYTHON: build, run, remember a failure and go on
     local python=${*: -1} prefix=("${@:1:$#-1}")
     echo "== $("${prefix[@]}" "$python" -V)"
-    "${prefix[@]}" make --silent conformance PROFILE=fast PYTHON="$python" OPTIONS="$options" || failed+=("$python")
+    "${prefix[@]}" make --silent conformance PROFILE="${PROFILE:-fast}" PYTHON="$python" OPTIONS="$options" || failed+=("$python")
 }
 options=$*
 

@@ -19,12 +19,25 @@ from ._ferrio import Loop
 from ._helpers import check_callback
 
 
+class _Computed:
+    """An attribute that is computed at each look and may be replaced (a property may not)."""
+
+    def __init__(self, compute):
+        self._compute = compute
+
+    def __get__(self, loop, owner=None):
+        return self if loop is None else self._compute(loop)
+
+
 class EventLoop(Loop, asyncio.AbstractEventLoop):
     """asyncio's event loop, in Rust.
 
     A loop belongs to the thread that runs it. From other threads call ``call_soon_threadsafe()``; ``call_soon()``
     works too, through the same inbox.
     """
+
+    #: For tools that look into asyncio's loop: which descriptors are watched, and by which handles.
+    _selector = _Computed(Loop._watched_descriptors)
 
     def __init__(self):
         super().__init__()

@@ -9,6 +9,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -333,9 +334,10 @@ static HAS_RUN: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 fn wait_for_end(handle: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handle.py();
     let object = raw(handle);
-    // SAFETY: a living handle, whose loop is always set.
-    while unsafe { (*object).flags } & (THREAD_SAFE | RUNNING) == THREAD_SAFE | RUNNING {
-        // SAFETY: as above.
+    // SAFETY: a living handle. Atomic, because the loop's thread changes the flags while this one waits.
+    let flags = || unsafe { AtomicU8::from_ptr(&raw mut (*object).flags) }.load(Ordering::Acquire);
+    while flags() & (THREAD_SAFE | RUNNING) == THREAD_SAFE | RUNNING {
+        // SAFETY: a living handle, whose loop is always set.
         let the_loop: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, (*object).the_loop) };
         if the_loop.cast::<Loop>()?.get().core.is_mine() {
             return Ok(());

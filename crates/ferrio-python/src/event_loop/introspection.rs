@@ -38,8 +38,7 @@ impl Loop {
     }
 
     /// Who watches which descriptor: a `selectors.BaseSelector` in its `get_map()` and `get_key()`, and in nothing else.
-    #[getter]
-    fn _selector<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn _watched_descriptors<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         let mut jobs = Vec::new();
         let mut places = Vec::new();

@@ -33,8 +33,8 @@ use super::stream::warn_unclosed;
 use crate::awaitable::awaitable;
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
-use crate::ffi::context::{copy_current, run_in};
 use crate::event_loop::Loop;
+use crate::ffi::context::{copy_current, run_in};
 use crate::imports::imports;
 
 /// What `wait()` reports for a child whose status somebody else has taken.
@@ -135,7 +135,8 @@ impl Process {
         let Process { core, the_loop, .. } = this.get();
         let (state, the_loop) = (this.get().state()?, the_loop.bind(py));
         let popen = state.popen.borrow().as_ref().map(|popen| popen.bind(py).clone());
-        let Some(file) = popen.map(|popen| popen.getattr(STREAMS[fd])).transpose()?.filter(|file| !file.is_none()) else {
+        let Some(file) = popen.map(|popen| popen.getattr(STREAMS[fd])).transpose()?.filter(|file| !file.is_none())
+        else {
             return Ok(None);
         };
         state.open[fd].set(true);

@@ -280,7 +280,8 @@ def _bind_all(infos, hosts, reuse_address, reuse_port, keep_alive):
                     continue
                 reason = error.strerror.lower() if error.strerror else error
                 raise OSError(error.errno, f"error while attempting to bind on address {address!r}: {reason}") from None
-        if not sockets:
+        # (A server without hosts listens nowhere; from 3.13 on that is an error.)
+        if not sockets and (infos or sys.version_info >= (3, 13)):
             raise OSError(f"could not bind on any address out of {[info[4] for info in infos]!r}")
     except BaseException:
         for sock in sockets:

@@ -608,11 +608,7 @@ def test_an_unclosed_transport_warns_and_its_child_is_killed():
     loop = ferrio.new_event_loop()
 
     async def main():
-<<<<<<< HEAD
         transport, _ = await asyncio.get_running_loop().subprocess_exec(Recorder, "sleep", "100")
-=======
-        transport, _ = await loop.subprocess_exec(Recorder, "sleep", "100")  # noqa: F821 (ruff sees the `del` below)
->>>>>>> wt-face
         return transport.get_extra_info("subprocess")
 
     child = loop.run_until_complete(main())

@@ -17,7 +17,7 @@ use std::future::Future;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use ferrio::cause::Cause;
@@ -169,6 +169,13 @@ impl Awaitable {
         };
         let called = run_in(py, context.bind(py), || exit::call_with(wakeup.bind(py), &outcome));
         called.map(drop)
+    }
+
+    /// The loop closes: the operation is over, without anybody being told.
+    pub fn end_operation(&self) {
+        if let Ok(state) = self.state.get(&self.core) {
+            drop((state.operation.take(), state.cleanup.take()));
+        }
     }
 
     fn close_operation(&self) -> PyResult<()> {
@@ -390,21 +397,35 @@ impl OwnedWaker {
 
     fn wake(this: Arc<Self>) {
         // Never enters the interpreter: another thread may hold it and wait for this one.
-        if this.core.remote().is_current() {
+        if this.core.is_closed() {
+            // Nobody would look.
+        } else if this.core.remote().is_current() {
             this.core.clone().soon(Job::Wake(this));
         } else {
             this.core.clone().remote().soon(Job::Wake(this), Cause::THREAD);
         }
     }
 
+    pub fn clone_awaitable(&self, py: Python<'_>) -> Py<Awaitable> {
+        self.awaitable.clone_ref(py)
+    }
+
+    /// Whom a waker wakes, if it is one of ours.
+    pub fn awaitable_of(waker: &Waker, py: Python<'_>) -> Option<Py<Awaitable>> {
+        Self::of(waker).map(|shared| shared.clone_awaitable(py))
+    }
+
     /// For the garbage collector: what a waker keeps alive, if it is one of ours.
     pub fn traverse(waker: &Waker, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if !std::ptr::eq(waker.vtable(), &raw const OWNED_WAKER) {
-            return Ok(());
-        }
-        // SAFETY: with this table the pointer is that of an `Arc<OwnedWaker>`, whose reference stays the waker's.
-        let shared = ManuallyDrop::new(unsafe { Arc::from_raw(waker.data().cast::<Self>()) });
-        Self::traverse_shared(&shared, visit)
+        Self::of(waker).map_or(Ok(()), |shared| Self::traverse_shared(&shared, visit))
+    }
+
+    /// What is behind a waker that is one of ours.
+    fn of(waker: &Waker) -> Option<ManuallyDrop<Arc<Self>>> {
+        std::ptr::eq(waker.vtable(), &raw const OWNED_WAKER).then(|| {
+            // SAFETY: with this table the pointer is that of an `Arc<OwnedWaker>`, whose reference stays the waker's.
+            ManuallyDrop::new(unsafe { Arc::from_raw(waker.data().cast::<Self>()) })
+        })
     }
 
     /// As [`traverse`](Self::traverse). One reference to the awaitable must not be visited twice, so one that several
@@ -596,9 +617,41 @@ impl Drop for Sleep {
     }
 }
 
+/// Has `future` end when the loop is closed, although it waits for what is not the engine's.
+pub fn suspended<F>(core: &Arc<Core>, future: F) -> Suspended<F> {
+    Suspended { core: core.clone(), future, name: None }
+}
+
+/// The future of [`suspended`].
+pub struct Suspended<F> {
+    core: Arc<Core>,
+    future: F,
+    name: Option<u64>,
+}
+
+impl<F: Future<Output = PyResult<T>> + Unpin, T> Future for Suspended<F> {
+    type Output = PyResult<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<PyResult<T>> {
+        let polled = Pin::new(&mut self.future).poll(cx);
+        if polled.is_pending() && self.name.is_none() {
+            self.name = Some(self.core.suspend(cx.waker().clone())?);
+        }
+        polled
+    }
+}
+
+impl<F> Drop for Suspended<F> {
+    fn drop(&mut self) {
+        if let Some(name) = self.name {
+            self.core.unsuspend(name);
+        }
+    }
+}
+
 /// Awaits anything that Python can await. Dropping the future before it is over cancels what it waits for.
-pub fn python(core: &Arc<Core>, object: Py<PyAny>) -> PythonFuture {
-    PythonFuture { core: core.clone(), object: Some(object), future: None }
+pub fn python(core: &Arc<Core>, object: Py<PyAny>) -> Suspended<PythonFuture> {
+    suspended(core, PythonFuture { core: core.clone(), object: Some(object), future: None })
 }
 
 /// The future of [`python`].
@@ -618,7 +671,7 @@ impl Future for PythonFuture {
                 keywords.set_item(intern!(py, "loop"), self.core.loop_object(py)?)?;
                 let future = imports(py)?.ensure_future.bind(py).call((object,), Some(&keywords))?;
                 if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                    let waker = WakeOnCall { waker: cx.waker().clone() };
+                    let waker = WakeOnCall { waker: Mutex::new(Some(cx.waker().clone())) };
                     future.call_method1(intern!(py, "add_done_callback"), (waker,))?;
                     self.future = Some(future.unbind());
                     return Poll::Pending;
@@ -654,12 +707,31 @@ impl Drop for PythonFuture {
 /// A done-callback that fires a waker.
 #[pyclass(frozen)]
 struct WakeOnCall {
-    waker: Waker,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl WakeOnCall {
+    fn take(&self) -> Option<Waker> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 #[pymethods]
 impl WakeOnCall {
     fn __call__(&self, _future: Py<PyAny>) {
-        self.waker.wake_by_ref();
+        if let Some(waker) = self.take() {
+            waker.wake();
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.waker.try_lock().as_deref() {
+            Ok(Some(waker)) => OwnedWaker::traverse(waker, &visit),
+            _ => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        drop(self.take());
     }
 }

@@ -6,10 +6,12 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::task::Waker;
 
 use ferrio::cause::Cause;
 use ferrio::clock::Clock;
@@ -81,6 +83,9 @@ pub struct PyHost {
     scratch: RefCell<Vec<u8>>,
     /// The transports that own a descriptor. Weak, because one may be collected by a thread that may not touch this.
     transports: RefCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
+    /// The wakers of awaitables that wait for what is not the engine's (a Python future, say), so that closing the loop
+    /// finds them.
+    suspended: RefCell<BTreeMap<u64, Waker>>,
     /// One everlasting finished future: what awaitables hand to `Task.__wakeup`.
     pub done: RefCell<Option<Py<PyAny>>>,
 }
@@ -134,6 +139,7 @@ impl Core {
             unsettled: RefCell::default(),
             scratch: RefCell::default(),
             transports: RefCell::default(),
+            suspended: RefCell::default(),
             done: RefCell::default(),
         };
         let engine = Engine::new(host, Clock::Real, Order::Fifo)?;
@@ -328,6 +334,47 @@ impl Core {
         call_exception_handler(&the_loop, &error, context)
     }
 
+    /// An awaitable waits for what is not the engine's. Returns a name for [`unsuspend`](Self::unsuspend).
+    pub fn suspend(&self, waker: Waker) -> PyResult<u64> {
+        let mut suspended = self.engine()?.host.suspended.borrow_mut();
+        let name = suspended.last_key_value().map_or(0, |(last, _)| last + 1);
+        suspended.insert(name, waker);
+        Ok(name)
+    }
+
+    /// An awaitable does not wait any more.
+    pub fn unsuspend(&self, name: u64) {
+        if let Ok(engine) = self.engine() {
+            let waker = engine.host.suspended.borrow_mut().remove(&name);
+            drop(waker);
+        }
+    }
+
+    /// Ends the operations that are being awaited: nothing will wake them any more, and what they hold could not be
+    /// collected, because the garbage collector does not see into Rust futures.
+    pub fn end_operations(&self, py: Python<'_>) -> PyResult<()> {
+        let engine = self.engine()?;
+        let mut waiting = Vec::new();
+        let mut note = |waker: &Waker| waiting.extend(OwnedWaker::awaitable_of(waker, py));
+        engine
+            .for_each_waker(|waker| {
+                note(waker);
+                Ok::<_, Infallible>(())
+            })
+            .unwrap_or_else(|never| match never {});
+        engine.host.suspended.borrow().values().for_each(&mut note);
+        engine
+            .for_each_job(|job| {
+                if let Job::Wake(waker) = job {
+                    waiting.push(waker.clone_awaitable(py));
+                }
+                Ok::<_, Infallible>(())
+            })
+            .unwrap_or_else(|never| match never {});
+        waiting.iter().for_each(|awaitable| awaitable.get().end_operation());
+        Ok(())
+    }
+
     /// Forgets all that waits and gives the descriptors back.
     pub fn close(&self, py: Python<'_>) -> PyResult<()> {
         let engine = self.engine()?;
@@ -336,7 +383,7 @@ impl Core {
         // What died just now may have written something.
         settle(engine, py);
         let done = engine.host.done.borrow_mut().take();
-        drop(done);
+        drop((engine.host.suspended.take(), done));
         Ok(())
     }
 
@@ -347,6 +394,9 @@ impl Core {
             job => job.object().map_or(Ok(()), |object| visit.call(object)),
         })?;
         self.engine.for_each_waker(|waker| OwnedWaker::traverse(waker, visit))?;
+        if let Ok(suspended) = self.engine.host.suspended.try_borrow() {
+            suspended.values().try_for_each(|waker| OwnedWaker::traverse(waker, visit))?;
+        }
         if let Ok(unsettled) = self.engine.host.unsettled.try_borrow() {
             unsettled.iter().try_for_each(|(object, _)| visit.call(object))?;
         }
@@ -362,7 +412,7 @@ impl Core {
     pub fn clear(&self) {
         self.engine.clear();
         let done = self.engine.host.done.borrow_mut().take();
-        drop((self.engine.host.unsettled.take(), done));
+        drop((self.engine.host.unsettled.take(), self.engine.host.suspended.take(), done));
     }
 }
 

@@ -138,6 +138,7 @@ impl Loop {
         if core.is_closed() {
             return Ok(());
         }
+        core.end_operations(this.py())?;
         core.set_closed();
         core.close(this.py())?;
         #[cfg(unix)]

@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::Loop;
-use crate::awaitable::awaitable;
+use crate::awaitable::{awaitable, suspended};
 use crate::core::Core;
 use crate::imports::imports;
 use crate::transports::pipe::{ReadPipe, WritePipe};
@@ -63,7 +63,7 @@ where
         })?;
         let mut guard = CloseUnlessKept(Some(transport));
         if let CloseUnlessKept(Some(transport)) = &guard {
-            poll_fn(|cx| poll_made(transport.get(), cx.waker())).await?;
+            suspended(&core, poll_fn(|cx| poll_made(transport.get(), cx.waker()))).await?;
         }
         Python::attach(|py| {
             let transport = guard.0.take();

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use super::Loop;
-use crate::awaitable::{awaitable_with_cleanup, python};
+use crate::awaitable::{awaitable_with_cleanup, python, suspended};
 use crate::core::Core;
 use crate::imports::imports;
 use crate::transports::process::Process;
@@ -104,7 +104,7 @@ async fn connect(core: &Arc<Core>, child: &Py<Process>) -> PyResult<()> {
         }
     }
     Python::attach(|py| Process::announce(child.bind(py)));
-    poll_fn(|cx| child.get().poll_made(cx.waker())).await
+    suspended(core, poll_fn(|cx| child.get().poll_made(cx.waker()))).await
 }
 
 /// Kills the child if starting it is cancelled.

@@ -30,7 +30,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::pipe::{ReadPipe, WritePipe, log, logger};
 use super::stream::warn_unclosed;
-use crate::awaitable::awaitable;
+use crate::awaitable::{awaitable, suspended};
 use crate::core::{Confined, Core, Job};
 use crate::errors::from_io;
 use crate::event_loop::Loop;
@@ -211,10 +211,10 @@ impl Process {
         if let Some(known) = this.get().state()?.returncode.get() {
             return Ok(known);
         }
-        poll_fn(|cx| {
+        let over = poll_fn(|cx| {
             this.get().poll_until(cx.waker(), |state| state.returncode.get().filter(|_| state.wait_over.get()))
-        })
-        .await
+        });
+        suspended(&this.get().core, over).await
     }
 
     fn poll_until<T>(&self, waker: &Waker, look: impl FnOnce(&State) -> Option<T>) -> Poll<PyResult<T>> {

@@ -71,7 +71,9 @@ def main():
         for result in results:
             for name, reason in result["failures"].items():
                 print(f"{result['row']}: {name} fails: {reason}")
-    print("\nMedians of interleaved rounds; ratios are medians of the rounds' own ratios, below 1 means less than the other.")
+    print(
+        "\nMedians of interleaved rounds; ratios are medians of the rounds' own ratios, below 1 means less than the other."
+    )
     with open(options.json, "w") as file:
         json.dump(document, file, indent=1)
     print(f"Every round is in {options.json}.")

@@ -8,15 +8,18 @@ failed=()
 conformance() { # conformance COMMAND-PREFIX... PYTHON: build, run, remember a failure and go on
     local python=${*: -1} prefix=("${@:1:$#-1}")
     echo "== $("${prefix[@]}" "$python" -V)"
-    "${prefix[@]}" make --silent conformance PYTHON="$python" OPTIONS="$options" || failed+=("$python")
+    "${prefix[@]}" make --silent conformance PROFILE="${PROFILE:-fast}" PYTHON="$python" OPTIONS="$options" || failed+=("$python")
 }
 options=$*
 
 for version in 3.11 3.12 3.13; do
-    # Found by name, but asked to run: a version manager's launcher may be there without its Python.
-    if "python$version" -c 'import test.test_asyncio' 2>/dev/null; then
-        conformance env "python$version"
-    fi
+    # Asked to run, not only found: a version manager may have a launcher for a Python that it does not have.
+    for python in "python$version" "$(pyenv prefix "$version" 2>/dev/null)/bin/python"; do
+        if "$python" -c 'import test.test_asyncio' 2>/dev/null; then
+            conformance env "$python"
+            break
+        fi
+    done
 done
 
 pythons=${PYTHONS:-build/pythons}

@@ -1,29 +1,29 @@
 #!/usr/bin/env bash
-# ferrio's own tests on the Pythons beside the default one: those of 3.11 to 3.13 that the machine has, and 3.14 and 3.15
-# from Debian sid (see ci/pythons.sh). The ecosystem's packages are left to the default Python: not all of them are built
-# for the newest.
+# ferrio's own tests on two Pythons beside the default one: 3.13 if the machine has it, and 3.15 from Debian sid (see
+# ci/pythons.sh). Those between are left to CPython's own tests (ci/conformance.sh), and the ecosystem's packages to the
+# default Python: not all of them are built for the newest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-default=$("${PYTHON:-python3}" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 failed=()
-check() { # check VERSION COMMAND...: runs the tests there, remembers a failure and goes on
-    local version=$1
-    shift
-    [[ $version == "$default" ]] && return
-    printf '\n-- Python %s\n' "$version"
-    "$@" make --silent test-core PROFILE=fast PYTHON="python$version" || failed+=("$version")
+check() { # check COMMAND-PREFIX... PYTHON: runs the tests there, remembers a failure and goes on
+    local python=${*: -1} prefix=("${@:1:$#-1}")
+    printf '\n-- %s\n' "$("${prefix[@]}" "$python" -V)"
+    "${prefix[@]}" make --silent test-core PROFILE=fast PYTHON="$python" || failed+=("$python")
 }
 
-for version in 3.11 3.12 3.13; do
-    # A version manager may have a launcher for a Python that it does not have.
-    if "python$version" -c '' 2>/dev/null; then check "$version" env; fi
+# Asked to run, not only found: a version manager may have a launcher for a Python that it does not have.
+for python in python3.13 "$(pyenv prefix 3.13 2>/dev/null)/bin/python"; do
+    if "$python" -c '' 2>/dev/null; then
+        check env "$python"
+        break
+    fi
 done
 pythons=${PYTHONS:-build/pythons}
 ci/pythons.sh "$pythons" >/dev/null
-for version in 3.14 3.15; do check "$version" "$pythons/enter"; done
+check "$pythons/enter" python3.15
 
 if ((${#failed[@]})); then
-    printf '\nfailed on Python: %s\n' "${failed[*]}"
+    printf '\nfailed on: %s\n' "${failed[*]}"
     exit 1
 fi

@@ -11,7 +11,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 versions=(3.14 3.15)
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 dir=$(realpath -m "${1:-build/pythons}")
 root=$dir/root
 packages=ca-certificates,openssl,procps,gcc,libc6-dev,make
@@ -24,7 +23,7 @@ if [[ $(cat "$root/.complete" 2>/dev/null) != "$packages" ]]; then
     command -v debootstrap >/dev/null || { apt-get update -qq && apt-get install -qq -y debootstrap >/dev/null; }
     rm -rf --one-file-system "$root"
     mkdir -p "$root"
-    debootstrap --variant=minbase --include="$packages" sid "$root" "$mirror" >"$dir/debootstrap.log" ||
+    debootstrap --variant=minbase --include="$packages" sid "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$dir/debootstrap.log" ||
         { tail -n 20 "$dir/debootstrap.log"; exit 1; }
     # The machine may have certificate authorities of its own.
     cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"

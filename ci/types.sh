@@ -6,7 +6,9 @@ cd "$(dirname "$0")/.."
 
 echo "-- stubtest: the stubs against the running package"
 # From another directory, so that the installed package is the one that is looked at.
-(cd "${TMPDIR:-/tmp}" && stubtest ferrio --concise --ignore-unused-allowlist --allowlist "$OLDPWD/ci/stubtest-allowlist.txt")
+here=$PWD
+(cd "${TMPDIR:-/tmp}" && stubtest ferrio --concise --mypy-config-file "$here/pyproject.toml" \
+    --ignore-unused-allowlist --allowlist "$here/ci/stubtest-allowlist.txt")
 
 echo "-- pyright and mypy: the stubs, and a program that uses them"
 basedpyright --project ci/pyright.json

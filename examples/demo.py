@@ -34,7 +34,9 @@ def python(*words):
 
 def script():
     heading("1. An asyncio script, unmodified")
-    script = subprocess.Popen(python("-m", "ferrio", "examples/tutorial.py"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    script = subprocess.Popen(
+        python("-m", "ferrio", "examples/tutorial.py"), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     output = []
     for line in script.stdout:
         print(line, end="", flush=True)

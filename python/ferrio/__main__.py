@@ -81,7 +81,7 @@ def _run_code(code, arguments):
 
 def _run_standard_input(arguments):
     sys.argv[:] = ["-", *arguments]
-    namespace = _prepare("", __loader__=machinery.BuiltinImporter, __file__="<stdin>", __cached__=None)
+    namespace = _prepare("", __loader__=machinery.BuiltinImporter, __file__="<stdin>")
     _call(_execute, sys.stdin.buffer.read(), "<stdin>", namespace)
 
 
@@ -108,7 +108,7 @@ def _run_path(path, arguments):
     compiled = program.startswith(util.MAGIC_NUMBER)
     loader = (machinery.SourcelessFileLoader if compiled else machinery.SourceFileLoader)("__main__", file)
     directory = os.path.dirname(os.path.realpath(path))
-    namespace = _prepare(directory, __loader__=loader, __file__=file, __cached__=None)
+    namespace = _prepare(directory, __loader__=loader, __file__=file)
     if compiled:
         _call(lambda: exec(loader.get_code("__main__"), namespace))
     else:
@@ -124,6 +124,8 @@ def _prepare(first_path, **attributes):
         sys.path[0] = first_path
     module = ModuleType("__main__")
     module.__dict__.update(attributes, __builtins__=builtins)
+    if "__file__" in attributes and sys.version_info < (3, 15):
+        module.__cached__ = None
     sys.modules["__main__"] = module
     install()
     return module.__dict__

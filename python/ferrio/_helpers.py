@@ -4,10 +4,12 @@ import asyncio
 import inspect
 import logging
 import os
+import selectors
 import socket
 import stat
 import subprocess
 import sys
+import types
 from asyncio import base_subprocess, format_helpers
 
 logger = logging.getLogger("asyncio")
@@ -56,6 +58,28 @@ def _is_coroutine_function(callback):
     if sys.version_info >= (3, 14):
         return inspect.iscoroutinefunction(callback)
     return asyncio.iscoroutinefunction(callback)
+
+
+class WatchedDescriptors:
+    """What ``loop._selector`` is for tools that look at it: which descriptors are watched, and by which handles."""
+
+    def __init__(self, watchers):
+        self._keys = {}
+        for fd, direction, handle in watchers:
+            key = self._keys.get(fd) or selectors.SelectorKey(fd, fd, 0, (None, None))
+            both = (handle, key.data[1]) if direction == 0 else (key.data[0], handle)
+            event = selectors.EVENT_READ if direction == 0 else selectors.EVENT_WRITE
+            self._keys[fd] = key._replace(events=key.events | event, data=both)
+
+    def get_map(self):
+        return types.MappingProxyType(self._keys)
+
+    def get_key(self, fileobj):
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        try:
+            return self._keys[fd]
+        except KeyError:
+            raise KeyError(f"{fileobj!r} is not registered") from None
 
 
 def log_slow(step, seconds):

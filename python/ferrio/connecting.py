@@ -3,12 +3,10 @@
 import itertools
 import os
 import socket
-from asyncio import staggered
+from asyncio import base_events, staggered
 
 
-async def connect(
-    loop, host, port, *, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors
-):
+async def connect(loop, host, port, *, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors):
     """A connected, non-blocking socket to the first address of (host, port) that answers.
 
     :raises OSError: if none does; an ExceptionGroup of all failures with ``all_errors``.
@@ -68,6 +66,10 @@ async def connect_unix(loop, path, sock):
 
 async def _resolve(loop, address, family, proto, flags):
     host, port = address[:2]
+    # A numeric address needs no looking up.
+    info = base_events._ipaddr_info(host, port, family, socket.SOCK_STREAM, proto, *address[2:])
+    if info is not None:
+        return [info]
     return await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
 
 

@@ -19,12 +19,25 @@ from ._ferrio import Loop
 from ._helpers import check_callback
 
 
+class _Computed:
+    """An attribute that is computed at each look and may be replaced (a property may not)."""
+
+    def __init__(self, compute):
+        self._compute = compute
+
+    def __get__(self, loop, owner=None):
+        return self if loop is None else self._compute(loop)
+
+
 class EventLoop(Loop, asyncio.AbstractEventLoop):
     """asyncio's event loop, in Rust.
 
     A loop belongs to the thread that runs it. From other threads call ``call_soon_threadsafe()``; ``call_soon()``
     works too, through the same inbox.
     """
+
+    #: For tools that look into asyncio's loop: which descriptors are watched, and by which handles.
+    _selector = _Computed(Loop._watched_descriptors)
 
     def __init__(self):
         super().__init__()
@@ -194,6 +207,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         start_serving=True,
     ):
         """Listen on host (a name, several, or None for all) and port, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_server(
             self,
             protocol_factory,
@@ -226,6 +240,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         cleanup_socket=sys.version_info >= (3, 13),
     ):
         """Listen on a Unix socket's path, or on ``sock``. Returns a ``Server``."""
+        self._check_closed()
         return await servers.create_unix_server(
             self,
             protocol_factory,
@@ -300,15 +315,16 @@ def _describe(key, value):
     return repr(value)
 
 
-def _context_of(context):
+def _context_of(situation):
     """The contextvars.Context in which to run the exception handler: that of what failed (since 3.12)."""
     if sys.version_info < (3, 12):
         return None
     for key in ("task", "future", "handle"):
-        failed = context.get(key)
+        failed = situation.get(key)
         if failed is not None:
-            # A plain future has none.
-            return failed.get_context() if hasattr(failed, "get_context") else None
+            # A plain future has none, and a handle may have been given something else.
+            context = failed.get_context() if hasattr(failed, "get_context") else None
+            return context if hasattr(context, "run") else None
     return None
 
 

@@ -36,7 +36,7 @@ class _TaskFactory(Protocol):
     def __call__(self, loop: AbstractEventLoop, coro: Coroutine[Any, Any, Any], /) -> Future[Any]: ...
 
 _Descriptor: TypeAlias = int | _HasFileno
-_Address: TypeAlias = tuple[Any, ...] | str | Buffer
+_Address: TypeAlias = tuple[Any, ...] | str | Buffer | int
 _AddressInfo: TypeAlias = tuple[
     AddressFamily, SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 ]

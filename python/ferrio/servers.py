@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import sys
-from asyncio import trsock
+from asyncio import base_events, trsock
 from collections.abc import Iterable
 
 from ._ferrio import ServerCore
@@ -55,6 +55,9 @@ class Server(ServerCore, asyncio.AbstractServer):
 
     async def start_serving(self):
         """Begin to accept connections; nothing happens if the server does already."""
+        if self._sockets is None:
+            # The type is the one that asyncio raises, if by accident.
+            raise TypeError(f"server {self!r} is closed")
         self._start_serving()
         # Whoever awaits this may rely on connections being accepted afterwards: one turn arms the sockets.
         await asyncio.sleep(0)
@@ -135,8 +138,22 @@ class Server(ServerCore, asyncio.AbstractServer):
 
 
 async def create_server(
-    loop, protocol_factory, host, port, *, family, flags, sock, backlog, ssl, reuse_address, reuse_port, keep_alive,
-    ssl_handshake_timeout, ssl_shutdown_timeout, start_serving,
+    loop,
+    protocol_factory,
+    host,
+    port,
+    *,
+    family,
+    flags,
+    sock,
+    backlog,
+    ssl,
+    reuse_address,
+    reuse_port,
+    keep_alive,
+    ssl_handshake_timeout,
+    ssl_shutdown_timeout,
+    start_serving,
 ):
     tls_options = _tls_options(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if sock is not None:
@@ -165,7 +182,16 @@ async def create_server(
 
 
 async def create_unix_server(
-    loop, protocol_factory, path, *, sock, backlog, ssl, ssl_handshake_timeout, ssl_shutdown_timeout, start_serving,
+    loop,
+    protocol_factory,
+    path,
+    *,
+    sock,
+    backlog,
+    ssl,
+    ssl_handshake_timeout,
+    ssl_shutdown_timeout,
+    start_serving,
     cleanup_socket,
 ):
     if isinstance(ssl, bool):
@@ -216,6 +242,9 @@ def _check_plain(sock):
 
 
 async def _resolve(loop, host, port, family, flags):
+    info = base_events._ipaddr_info(host, port, family, socket.SOCK_STREAM, 0)
+    if info is not None:
+        return [info]
     infos = await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, proto=0, flags=flags)
     if not infos:
         raise OSError(f"getaddrinfo({host!r}) returned empty list")
@@ -250,10 +279,9 @@ def _bind_all(infos, hosts, reuse_address, reuse_port, keep_alive):
                     logger.warning("error while attempting to bind on address %r: %s", address, error.strerror.lower())
                     continue
                 reason = error.strerror.lower() if error.strerror else error
-                raise OSError(
-                    error.errno, f"error while attempting to bind on address {address!r}: {reason}"
-                ) from None
-        if not sockets:
+                raise OSError(error.errno, f"error while attempting to bind on address {address!r}: {reason}") from None
+        # (A server without hosts listens nowhere; from 3.13 on that is an error.)
+        if not sockets and (infos or sys.version_info >= (3, 13)):
             raise OSError(f"could not bind on any address out of {[info[4] for info in infos]!r}")
     except BaseException:
         for sock in sockets:

@@ -8,9 +8,8 @@ import threading
 import warnings
 import weakref
 
-import pytest
-
 import ferrio
+import pytest
 
 from .programs import run_program
 

@@ -4,9 +4,8 @@ import asyncio
 import socket
 import threading
 
-import pytest
-
 import ferrio
+import pytest
 from ferrio import _ferrio
 
 CALLBACKS = ["connection_made", "data_received", "get_buffer", "buffer_updated", "eof_received", "connection_lost"]

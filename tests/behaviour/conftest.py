@@ -3,6 +3,7 @@
 `FERRIO_TEST_LOOPS` chooses the loops: `stock`, `ferrio` (both by default) or any `module:factory`, separated by commas. Pointing
 the suite at a third loop is how to see that its tests can fail.
 """
+
 import asyncio
 import faulthandler
 import gc

@@ -1,4 +1,5 @@
 """What the tests share: protocols that write down what happens to them, and ways to wait that cannot wait for ever."""
+
 import asyncio
 import contextlib
 import os
@@ -7,8 +8,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 LOCALHOST = "127.0.0.1"
 
@@ -163,7 +164,10 @@ def run_python(source, loop=None, *, arguments=(), options=(), seconds=20, check
         source = f"{loop.source}\n{source}"
     done = subprocess.run(
         [sys.executable, *options, "-c", source, *arguments],
-        capture_output=True, text=True, timeout=seconds, **keywords,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        **keywords,
     )
     if check:
         assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}{done.stderr}"

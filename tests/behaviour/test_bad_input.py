@@ -3,6 +3,7 @@
 A case is a name and a function of an `Environment`. What it raises counts, whether at once, when awaited, or when the loop
 comes to it; so does what it leaves to the exception handler. If the stock loop's message names the bad value, ours must too.
 """
+
 import asyncio
 import concurrent.futures
 import contextlib
@@ -13,7 +14,9 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import tempfile
+import types
 from decimal import Decimal
 
 import pytest
@@ -136,7 +139,9 @@ class Environment:
         return transport
 
     async def datagrams(self, **options):
-        transport, _ = await self.loop.create_datagram_endpoint(asyncio.DatagramProtocol, **(options or {"local_addr": (LOCALHOST, 0)}))
+        transport, _ = await self.loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, **(options or {"local_addr": (LOCALHOST, 0)})
+        )
         self.stack.callback(lambda: None if self.loop.is_closed() else transport.abort())
         return transport
 
@@ -177,8 +182,14 @@ class BadProtocolFactory:
 
 
 SCHEDULING = {}
-for method, leading in (("call_soon", ()), ("call_soon_threadsafe", ()), ("call_later", (0.001,)), ("call_at", (0.001,))):
-    def scheduling(arguments, keywords={}, method=method, leading=leading):
+for method, leading in (
+    ("call_soon", ()),
+    ("call_soon_threadsafe", ()),
+    ("call_later", (0.001,)),
+    ("call_at", (0.001,)),
+):
+
+    def scheduling(arguments, keywords=types.MappingProxyType({}), method=method, leading=leading):
         return lambda e: getattr(e.loop, method)(*leading, *arguments, **keywords)
 
     SCHEDULING |= {
@@ -249,6 +260,9 @@ FACTORIES = {
     "shutdown_default_executor with a string for a timeout": lambda e: e.loop.shutdown_default_executor(BAD),
     "set_debug without a value": lambda e: e.loop.set_debug(),
 }
+if sys.version_info < (3, 12):
+    # ferrio takes the timeout on every version.
+    del FACTORIES["shutdown_default_executor with a string for a timeout"]
 
 RUNNING = {
     "run_forever while running": lambda e: e.loop.run_forever(),
@@ -267,11 +281,13 @@ RUNNING["run another loop inside"] = run_another_loop
 
 WATCHERS = {}
 for method in ("add_reader", "add_writer"):
+
     def watcher(make, method=method):
         return lambda e: getattr(e.loop, method)(make(e), nothing)
 
     WATCHERS |= {
-        f"{method} of {name}": watcher(make) for name, make in {
+        f"{method} of {name}": watcher(make)
+        for name, make in {
             "a negative number": lambda e: NEGATIVE,
             "minus one": lambda e: -1,
             "a string": lambda e: BAD,
@@ -313,8 +329,10 @@ for method in ("add_reader", "add_writer"):
         transport = await e.transport()
         getattr(e.loop, method)(transport.get_extra_info("socket").fileno())
 
-    WATCHERS |= {f"{method} of a transport's descriptor": of_a_transport,
-                 f"{remove} of a transport's descriptor": remove_of_a_transport}
+    WATCHERS |= {
+        f"{method} of a transport's descriptor": of_a_transport,
+        f"{remove} of a transport's descriptor": remove_of_a_transport,
+    }
 
 
 def failing_once(e):
@@ -341,7 +359,9 @@ SOCKETS = {
     "sock_recv of a huge size": lambda e: e.loop.sock_recv(e.connected, HUGE),
     "sock_recv of a closed socket": lambda e: e.loop.sock_recv(e.closed, 10),
     "sock_recv of an unconnected socket": lambda e: e.loop.sock_recv(e.socket(), 10),
-    "sock_recv of a blocking socket": lambda e: e.loop.sock_recv((s := e.pair(blocking=True))[0], (s[1].send(b"x"), 1)[1]),
+    "sock_recv of a blocking socket": lambda e: e.loop.sock_recv(
+        (s := e.pair(blocking=True))[0], (s[1].send(b"x"), 1)[1]
+    ),
     "sock_recv of a TLS socket": lambda e: e.loop.sock_recv(e.tls_socket, 10),
     "sock_recv_into of bytes": lambda e: e.loop.sock_recv_into(e.connected, b"immutable"),
     "sock_recv_into of None": lambda e: e.loop.sock_recv_into(e.connected, None),
@@ -384,7 +404,9 @@ SOCKETS = {
     "sock_connect of a connected Unix socket": lambda e: e.loop.sock_connect(e.connected, "/no/such/path"),
     "sock_connect where nobody listens": lambda e: e.loop.sock_connect(e.socket(), (LOCALHOST, e.unused_port)),
     "sock_connect of a TLS socket": lambda e: e.loop.sock_connect(e.tls_socket, (LOCALHOST, 9)),
-    "sock_connect of a blocking socket": lambda e: e.loop.sock_connect(e.socket(blocking=True), (LOCALHOST, e.unused_port)),
+    "sock_connect of a blocking socket": lambda e: e.loop.sock_connect(
+        e.socket(blocking=True), (LOCALHOST, e.unused_port)
+    ),
     "sock_connect to no such Unix socket": lambda e: e.loop.sock_connect(e.socket(socket.AF_UNIX), "/no/such/path"),
     "sock_accept of a socket that does not listen": lambda e: e.loop.sock_accept(e.socket()),
     "sock_accept of a closed socket": lambda e: e.loop.sock_accept(e.closed),
@@ -412,63 +434,109 @@ async def blocking_in_debug(e, method, *arguments):
 
 
 for method, *arguments in (
-        ("sock_recv", 10), ("sock_recv_into", bytearray(5)), ("sock_recvfrom", 10), ("sock_recvfrom_into", bytearray(5)),
-        ("sock_sendall", b"x"), ("sock_sendto", b"x", (LOCALHOST, 9)), ("sock_connect", (LOCALHOST, 9)), ("sock_accept",)):
-    SOCKETS[f"{method} of a blocking socket in debug mode"] = lambda e, m=method, a=arguments: blocking_in_debug(e, m, *a)
+    ("sock_recv", 10),
+    ("sock_recv_into", bytearray(5)),
+    ("sock_recvfrom", 10),
+    ("sock_recvfrom_into", bytearray(5)),
+    ("sock_sendall", b"x"),
+    ("sock_sendto", b"x", (LOCALHOST, 9)),
+    ("sock_connect", (LOCALHOST, 9)),
+    ("sock_accept",),
+):
+    SOCKETS[f"{method} of a blocking socket in debug mode"] = lambda e, m=method, a=arguments: blocking_in_debug(
+        e, m, *a
+    )
 
 CONNECTIONS = {
     "create_connection to nothing": lambda e: e.loop.create_connection(Recorder),
     "create_connection without a factory": lambda e: e.loop.create_connection(),
-    "create_connection to a host and a socket": lambda e: e.loop.create_connection(Recorder, LOCALHOST, 9, sock=e.connected),
+    "create_connection to a host and a socket": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, 9, sock=e.connected
+    ),
     "create_connection over a datagram socket": lambda e: e.loop.create_connection(Recorder, sock=e.udp),
     "create_connection over a closed socket": lambda e: e.loop.create_connection(Recorder, sock=e.closed),
     "create_connection over a string": lambda e: e.loop.create_connection(Recorder, sock=BAD),
     "create_connection over a TLS socket": lambda e: e.loop.create_connection(Recorder, sock=e.tls_socket),
     "create_connection with a factory that is none": lambda e: e.loop.create_connection(BAD, sock=e.connected),
-    "create_connection with a factory that fails": lambda e: e.loop.create_connection(BadProtocolFactory(), sock=e.connected),
+    "create_connection with a factory that fails": lambda e: e.loop.create_connection(
+        BadProtocolFactory(), sock=e.connected
+    ),
     "create_connection with a factory that returns None": lambda e: e.loop.create_connection(nothing, sock=e.connected),
-    "create_connection with a string for ssl": lambda e: e.loop.create_connection(Recorder, LOCALHOST, e.listener.getsockname()[1], ssl=BAD),
-    "create_connection with a server_hostname and no ssl": lambda e: e.loop.create_connection(Recorder, LOCALHOST, 9, server_hostname="x"),
-    "create_connection with ssl, a socket and no server_hostname": lambda e: e.loop.create_connection(Recorder, sock=e.connected, ssl=e.tls),
-    "create_connection with a handshake timeout and no ssl":
-        lambda e: e.loop.create_connection(Recorder, LOCALHOST, 9, ssl_handshake_timeout=1),
-    "create_connection with a shutdown timeout and no ssl":
-        lambda e: e.loop.create_connection(Recorder, LOCALHOST, 9, ssl_shutdown_timeout=1),
-    "create_connection with a handshake timeout of zero":
-        lambda e: e.loop.create_connection(Recorder, sock=e.connected, ssl=e.tls, server_hostname="x", ssl_handshake_timeout=0),
-    "create_connection with a negative handshake timeout":
-        lambda e: e.loop.create_connection(Recorder, sock=e.connected, ssl=e.tls, server_hostname="x", ssl_handshake_timeout=NEGATIVE),
-    "create_connection with a negative shutdown timeout":
-        lambda e: e.loop.create_connection(Recorder, sock=e.connected, ssl=e.tls, server_hostname="x", ssl_shutdown_timeout=NEGATIVE),
+    "create_connection with a string for ssl": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, e.listener.getsockname()[1], ssl=BAD
+    ),
+    "create_connection with a server_hostname and no ssl": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, 9, server_hostname="x"
+    ),
+    "create_connection with ssl, a socket and no server_hostname": lambda e: e.loop.create_connection(
+        Recorder, sock=e.connected, ssl=e.tls
+    ),
+    "create_connection with a handshake timeout and no ssl": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, 9, ssl_handshake_timeout=1
+    ),
+    "create_connection with a shutdown timeout and no ssl": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, 9, ssl_shutdown_timeout=1
+    ),
+    "create_connection with a handshake timeout of zero": lambda e: e.loop.create_connection(
+        Recorder, sock=e.connected, ssl=e.tls, server_hostname="x", ssl_handshake_timeout=0
+    ),
+    "create_connection with a negative handshake timeout": lambda e: e.loop.create_connection(
+        Recorder, sock=e.connected, ssl=e.tls, server_hostname="x", ssl_handshake_timeout=NEGATIVE
+    ),
+    "create_connection with a negative shutdown timeout": lambda e: e.loop.create_connection(
+        Recorder, sock=e.connected, ssl=e.tls, server_hostname="x", ssl_shutdown_timeout=NEGATIVE
+    ),
     "create_connection where nobody listens": lambda e: e.loop.create_connection(Recorder, LOCALHOST, e.unused_port),
     "create_connection to a port too big": lambda e: e.loop.create_connection(Recorder, LOCALHOST, 70_000),
     "create_connection to a negative port": lambda e: e.loop.create_connection(Recorder, LOCALHOST, NEGATIVE),
-    "create_connection to a port that is a word": lambda e: e.loop.create_connection(Recorder, LOCALHOST, "nosuchservice"),
-    "create_connection to a family that is none": lambda e: e.loop.create_connection(Recorder, LOCALHOST, 9, family=12345),
-    "create_connection from a local address that is none": lambda e: e.loop.create_connection(Recorder, LOCALHOST, 9, local_addr=BAD),
-    "create_connection from somewhere else": lambda e: e.loop.create_connection(Recorder, LOCALHOST, 9, local_addr=("192.0.2.1", 0)),
+    "create_connection to a port that is a word": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, "nosuchservice"
+    ),
+    "create_connection to a family that is none": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, 9, family=12345
+    ),
+    "create_connection from a local address that is none": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, 9, local_addr=BAD
+    ),
+    "create_connection from somewhere else": lambda e: e.loop.create_connection(
+        Recorder, LOCALHOST, 9, local_addr=("192.0.2.1", 0)
+    ),
     "create_connection with an unknown keyword": lambda e: e.loop.create_connection(Recorder, LOCALHOST, 9, unknown=1),
     "create_connection to a host with a NUL": lambda e: e.loop.create_connection(Recorder, "a\0b", 9),
     "create_connection to a host too long for IDNA": lambda e: e.loop.create_connection(Recorder, "ä" * 300, 9),
     "connect_accepted_socket of a datagram socket": lambda e: e.loop.connect_accepted_socket(Recorder, e.udp),
     "connect_accepted_socket of None": lambda e: e.loop.connect_accepted_socket(Recorder, None),
-    "connect_accepted_socket with a string for ssl": lambda e: e.loop.connect_accepted_socket(Recorder, e.connected, ssl=BAD),
-    "connect_accepted_socket with a handshake timeout and no ssl":
-        lambda e: e.loop.connect_accepted_socket(Recorder, e.connected, ssl_handshake_timeout=1),
-    "connect_accepted_socket with a shutdown timeout and no ssl":
-        lambda e: e.loop.connect_accepted_socket(Recorder, e.connected, ssl_shutdown_timeout=1),
+    "connect_accepted_socket with a string for ssl": lambda e: e.loop.connect_accepted_socket(
+        Recorder, e.connected, ssl=BAD
+    ),
+    "connect_accepted_socket with a handshake timeout and no ssl": lambda e: e.loop.connect_accepted_socket(
+        Recorder, e.connected, ssl_handshake_timeout=1
+    ),
+    "connect_accepted_socket with a shutdown timeout and no ssl": lambda e: e.loop.connect_accepted_socket(
+        Recorder, e.connected, ssl_shutdown_timeout=1
+    ),
     "create_unix_connection to nothing": lambda e: e.loop.create_unix_connection(Recorder),
-    "create_unix_connection to a path and a socket": lambda e: e.loop.create_unix_connection(Recorder, "/x", sock=e.connected),
+    "create_unix_connection to a path and a socket": lambda e: e.loop.create_unix_connection(
+        Recorder, "/x", sock=e.connected
+    ),
     "create_unix_connection to no such path": lambda e: e.loop.create_unix_connection(Recorder, "/no/such/path"),
     "create_unix_connection to a path too long": lambda e: e.loop.create_unix_connection(Recorder, "x" * 300),
     "create_unix_connection to a number": lambda e: e.loop.create_unix_connection(Recorder, 5),
-    "create_unix_connection over an Internet socket": lambda e: e.loop.create_unix_connection(Recorder, sock=e.socket()),
-    "create_unix_connection over a datagram socket":
-        lambda e: e.loop.create_unix_connection(Recorder, sock=e.socket(socket.AF_UNIX, socket.SOCK_DGRAM)),
-    "create_unix_connection with ssl and no server_hostname": lambda e: e.loop.create_unix_connection(Recorder, "/x", ssl=e.tls),
-    "create_unix_connection with a server_hostname and no ssl": lambda e: e.loop.create_unix_connection(Recorder, "/x", server_hostname="x"),
-    "create_unix_connection with a handshake timeout and no ssl":
-        lambda e: e.loop.create_unix_connection(Recorder, "/x", ssl_handshake_timeout=1),
+    "create_unix_connection over an Internet socket": lambda e: e.loop.create_unix_connection(
+        Recorder, sock=e.socket()
+    ),
+    "create_unix_connection over a datagram socket": lambda e: e.loop.create_unix_connection(
+        Recorder, sock=e.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ),
+    "create_unix_connection with ssl and no server_hostname": lambda e: e.loop.create_unix_connection(
+        Recorder, "/x", ssl=e.tls
+    ),
+    "create_unix_connection with a server_hostname and no ssl": lambda e: e.loop.create_unix_connection(
+        Recorder, "/x", server_hostname="x"
+    ),
+    "create_unix_connection with a handshake timeout and no ssl": lambda e: e.loop.create_unix_connection(
+        Recorder, "/x", ssl_handshake_timeout=1
+    ),
     "start_tls of None": lambda e: e.loop.start_tls(None, Recorder(), e.tls),
     "start_tls with a context that is none": lambda e: e.loop.start_tls(None, Recorder(), BAD),
     "start_tls without a context": lambda e: e.loop.start_tls(None, Recorder()),
@@ -502,8 +570,12 @@ SERVERS = {
     "create_server on a string": lambda e: e.loop.create_server(Recorder, sock=BAD),
     "create_server with ssl=True": lambda e: e.loop.create_server(Recorder, LOCALHOST, 0, ssl=True),
     "create_server with a string for ssl": lambda e: e.loop.create_server(Recorder, LOCALHOST, 0, ssl=BAD),
-    "create_server with a handshake timeout and no ssl": lambda e: e.loop.create_server(Recorder, LOCALHOST, 0, ssl_handshake_timeout=1),
-    "create_server with a shutdown timeout and no ssl": lambda e: e.loop.create_server(Recorder, LOCALHOST, 0, ssl_shutdown_timeout=1),
+    "create_server with a handshake timeout and no ssl": lambda e: e.loop.create_server(
+        Recorder, LOCALHOST, 0, ssl_handshake_timeout=1
+    ),
+    "create_server with a shutdown timeout and no ssl": lambda e: e.loop.create_server(
+        Recorder, LOCALHOST, 0, ssl_shutdown_timeout=1
+    ),
     "create_server on a port in use": lambda e: e.loop.create_server(Recorder, *e.listener.getsockname()),
     "create_server on a port too big": lambda e: e.loop.create_server(Recorder, LOCALHOST, 70_000),
     "create_server on a port that is a word": lambda e: e.loop.create_server(Recorder, LOCALHOST, "nosuchservice"),
@@ -515,16 +587,20 @@ SERVERS = {
     "create_server with a family that is none": lambda e: e.loop.create_server(Recorder, LOCALHOST, 0, family=12345),
     "create_server with an unknown keyword": lambda e: e.loop.create_server(Recorder, LOCALHOST, 0, unknown=1),
     "create_unix_server nowhere": lambda e: e.loop.create_unix_server(Recorder),
-    "create_unix_server on a path and a socket":
-        lambda e: e.loop.create_unix_server(Recorder, e.path(), sock=e.socket(socket.AF_UNIX)),
+    "create_unix_server on a path and a socket": lambda e: e.loop.create_unix_server(
+        Recorder, e.path(), sock=e.socket(socket.AF_UNIX)
+    ),
     "create_unix_server on a path that is a file": lambda e: e.loop.create_unix_server(Recorder, __file__),
-    "create_unix_server in no such directory": lambda e: e.loop.create_unix_server(Recorder, "/no/such/directory/socket"),
+    "create_unix_server in no such directory": lambda e: e.loop.create_unix_server(
+        Recorder, "/no/such/directory/socket"
+    ),
     "create_unix_server on a path too long": lambda e: e.loop.create_unix_server(Recorder, "/tmp/" + "x" * 300),
     "create_unix_server on a number": lambda e: e.loop.create_unix_server(Recorder, 5),
     "create_unix_server on an Internet socket": lambda e: e.loop.create_unix_server(Recorder, sock=e.socket()),
     "create_unix_server with ssl=True": lambda e: e.loop.create_unix_server(Recorder, e.path(), ssl=True),
-    "create_unix_server with a handshake timeout and no ssl":
-        lambda e: e.loop.create_unix_server(Recorder, e.path(), ssl_handshake_timeout=1),
+    "create_unix_server with a handshake timeout and no ssl": lambda e: e.loop.create_unix_server(
+        Recorder, e.path(), ssl_handshake_timeout=1
+    ),
     "start_serving of a closed server": lambda e: closed_server(e, "start_serving"),
     "serve_forever of a closed server": lambda e: closed_server(e, "serve_forever"),
     "close of a closed server": lambda e: closed_server(e, "close"),
@@ -534,32 +610,49 @@ SERVERS = {
 
 DATAGRAMS = {
     "create_datagram_endpoint nowhere": lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol),
-    "create_datagram_endpoint over a stream socket": lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=e.socket()),
-    "create_datagram_endpoint over a socket and an address":
-        lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, (LOCALHOST, 0), sock=e.udp),
-    "create_datagram_endpoint over a socket with options":
-        lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=e.udp, allow_broadcast=True, reuse_port=True),
+    "create_datagram_endpoint over a stream socket": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, sock=e.socket()
+    ),
+    "create_datagram_endpoint over a socket and an address": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, (LOCALHOST, 0), sock=e.udp
+    ),
+    "create_datagram_endpoint over a socket with options": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, sock=e.udp, allow_broadcast=True, reuse_port=True
+    ),
     "create_datagram_endpoint at a string": lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, BAD),
-    "create_datagram_endpoint at a list": lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, [LOCALHOST, 0]),
-    "create_datagram_endpoint at three values": lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, (LOCALHOST, 0, 0)),
-    "create_datagram_endpoint at addresses of two families":
-        lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, (LOCALHOST, 0), ("::1", 9)),
-    "create_datagram_endpoint at somebody else's address":
-        lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("192.0.2.1", 0)),
-    "create_datagram_endpoint at a port too big": lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, (LOCALHOST, 70_000)),
-    "create_datagram_endpoint at a Unix path that is a tuple":
-        lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, (LOCALHOST, 0), family=socket.AF_UNIX),
-    "create_datagram_endpoint with the reuse_address that is gone":
-        lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, (LOCALHOST, 0), reuse_address=True),
-    "create_datagram_endpoint with a factory that fails":
-        lambda e: e.loop.create_datagram_endpoint(BadProtocolFactory(), (LOCALHOST, 0)),
+    "create_datagram_endpoint at a list": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, [LOCALHOST, 0]
+    ),
+    "create_datagram_endpoint at three values": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, (LOCALHOST, 0, 0)
+    ),
+    "create_datagram_endpoint at addresses of two families": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, (LOCALHOST, 0), ("::1", 9)
+    ),
+    "create_datagram_endpoint at somebody else's address": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, ("192.0.2.1", 0)
+    ),
+    "create_datagram_endpoint at a port too big": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, (LOCALHOST, 70_000)
+    ),
+    "create_datagram_endpoint at a Unix path that is a tuple": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, (LOCALHOST, 0), family=socket.AF_UNIX
+    ),
+    "create_datagram_endpoint with the reuse_address that is gone": lambda e: e.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol, (LOCALHOST, 0), reuse_address=True
+    ),
+    "create_datagram_endpoint with a factory that fails": lambda e: e.loop.create_datagram_endpoint(
+        BadProtocolFactory(), (LOCALHOST, 0)
+    ),
     "sendto of a string": with_datagrams(lambda t: t.sendto(BAD, (LOCALHOST, 9))),
     "sendto of None": with_datagrams(lambda t: t.sendto(None, (LOCALHOST, 9))),
     "sendto nowhere": with_datagrams(lambda t: t.sendto(b"x")),
     "sendto a string": with_datagrams(lambda t: t.sendto(b"x", BAD)),
     "sendto a port too big": with_datagrams(lambda t: t.sendto(b"x", (LOCALHOST, 70_000))),
     "sendto more than a datagram holds": with_datagrams(lambda t: t.sendto(bytes(70_000), (LOCALHOST, 9))),
-    "sendto elsewhere than connected": with_datagrams(lambda t: t.sendto(b"x", (LOCALHOST, 10)), remote_addr=(LOCALHOST, 9)),
+    "sendto elsewhere than connected": with_datagrams(
+        lambda t: t.sendto(b"x", (LOCALHOST, 10)), remote_addr=(LOCALHOST, 9)
+    ),
     "sendto after close": with_datagrams(lambda t: (t.close(), t.sendto(b"x", (LOCALHOST, 9)))),
     "sendto after abort": with_datagrams(lambda t: (t.abort(), t.sendto(b"x", (LOCALHOST, 9)))),
 }
@@ -620,7 +713,9 @@ TRANSPORTS = {
     "sock_sendfile with a negative offset": lambda e: e.loop.sock_sendfile(e.connected, e.file(), NEGATIVE),
     "sock_sendfile with a string for an offset": lambda e: e.loop.sock_sendfile(e.connected, e.file(), BAD),
     "sock_sendfile over a datagram socket": lambda e: e.loop.sock_sendfile(e.udp, e.file()),
-    "sock_sendfile without fallback of what has no descriptor": lambda e: e.loop.sock_sendfile(e.connected, io.BytesIO(b"x"), fallback=False),
+    "sock_sendfile without fallback of what has no descriptor": lambda e: e.loop.sock_sendfile(
+        e.connected, io.BytesIO(b"x"), fallback=False
+    ),
     "sock_sendfile of a closed file": lambda e: e.loop.sock_sendfile(e.connected, e.closed_file),
     "sock_sendfile over a closed socket": lambda e: e.loop.sock_sendfile(e.closed, e.file()),
 }
@@ -631,41 +726,74 @@ PIPES_AND_PROCESSES = {
     "connect_read_pipe of None": lambda e: e.loop.connect_read_pipe(Recorder, None),
     "connect_write_pipe of None": lambda e: e.loop.connect_write_pipe(Recorder, None),
     "connect_read_pipe of a closed file": lambda e: e.loop.connect_read_pipe(Recorder, e.closed_file),
-    "connect_read_pipe with a factory that fails": lambda e: e.loop.connect_read_pipe(BadProtocolFactory(), e.connected),
+    "connect_read_pipe with a factory that fails": lambda e: e.loop.connect_read_pipe(
+        BadProtocolFactory(), e.connected
+    ),
     "subprocess_exec of nothing": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol),
     "subprocess_exec of a number": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, 5),
-    "subprocess_exec with a number as argument": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, "true", 5),
-    "subprocess_exec of no such program": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, "/no/such/program"),
-    "subprocess_exec of what is not executable": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, "/etc/hostname"),
+    "subprocess_exec with a number as argument": lambda e: e.loop.subprocess_exec(
+        asyncio.SubprocessProtocol, "true", 5
+    ),
+    "subprocess_exec of no such program": lambda e: e.loop.subprocess_exec(
+        asyncio.SubprocessProtocol, "/no/such/program"
+    ),
+    "subprocess_exec of what is not executable": lambda e: e.loop.subprocess_exec(
+        asyncio.SubprocessProtocol, "/etc/hostname"
+    ),
     "subprocess_exec of a name with a NUL": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, "a\0b"),
-    "subprocess_exec in no such directory": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, "true", cwd="/no/such/directory"),
-    "subprocess_exec with a string for stdin": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, "true", stdin=BAD),
-    "subprocess_exec with an unknown keyword": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, "true", unknown=1),
-    "subprocess_exec with a bad environment": lambda e: e.loop.subprocess_exec(asyncio.SubprocessProtocol, "true", env={"a": 5}),
+    "subprocess_exec in no such directory": lambda e: e.loop.subprocess_exec(
+        asyncio.SubprocessProtocol, "true", cwd="/no/such/directory"
+    ),
+    "subprocess_exec with a string for stdin": lambda e: e.loop.subprocess_exec(
+        asyncio.SubprocessProtocol, "true", stdin=BAD
+    ),
+    "subprocess_exec with an unknown keyword": lambda e: e.loop.subprocess_exec(
+        asyncio.SubprocessProtocol, "true", unknown=1
+    ),
+    "subprocess_exec with a bad environment": lambda e: e.loop.subprocess_exec(
+        asyncio.SubprocessProtocol, "true", env={"a": 5}
+    ),
     "subprocess_exec with a factory that fails": lambda e: e.loop.subprocess_exec(BadProtocolFactory(), "true"),
     "subprocess_shell of a number": lambda e: e.loop.subprocess_shell(asyncio.SubprocessProtocol, 5),
     "subprocess_shell of nothing": lambda e: e.loop.subprocess_shell(asyncio.SubprocessProtocol),
     **{
-        f"subprocess_{kind} with {keyword}={value!r}":
-            lambda e, kind=kind, given={keyword: value}: getattr(e.loop, f"subprocess_{kind}")(asyncio.SubprocessProtocol, "true", **given)
+        f"subprocess_{kind} with {keyword}={value!r}": lambda e, kind=kind, given={keyword: value}: getattr(
+            e.loop, f"subprocess_{kind}"
+        )(asyncio.SubprocessProtocol, "true", **given)
         for kind in ("exec", "shell")
-        for keyword, value in (("universal_newlines", True), ("text", True), ("encoding", "utf-8"), ("errors", "strict"), ("bufsize", 1),
-                               ("shell", kind == "exec"))
+        for keyword, value in (
+            ("universal_newlines", True),
+            ("text", True),
+            ("encoding", "utf-8"),
+            ("errors", "strict"),
+            ("bufsize", 1),
+            ("shell", kind == "exec"),
+        )
     },
 }
 
 SIGNALS = {
     **{
-        f"{method} of {name}":
-            lambda e, method=method, value=value, more=more: getattr(e.loop, method)(value, *more)
+        f"{method} of {name}": lambda e, method=method, value=value, more=more: getattr(e.loop, method)(value, *more)
         for method, more in (("add_signal_handler", (nothing,)), ("remove_signal_handler", ()))
-        for name, value in (("a string", BAD), ("None", None), ("zero", 0), ("a negative number", NEGATIVE), ("a number too big", 10_000),
-                            ("a huge number", HUGE), ("a float", 1.5), ("SIGKILL", signal.SIGKILL), ("SIGSTOP", signal.SIGSTOP),
-                            ("a reserved number", 32))
+        for name, value in (
+            ("a string", BAD),
+            ("None", None),
+            ("zero", 0),
+            ("a negative number", NEGATIVE),
+            ("a number too big", 10_000),
+            ("a huge number", HUGE),
+            ("a float", 1.5),
+            ("SIGKILL", signal.SIGKILL),
+            ("SIGSTOP", signal.SIGSTOP),
+            ("a reserved number", 32),
+        )
     },
     "remove_signal_handler of what was never added": lambda e: e.loop.remove_signal_handler(signal.SIGUSR1),
     "add_signal_handler without a callback": lambda e: e.loop.add_signal_handler(signal.SIGUSR1),
-    "add_signal_handler of a coroutine function": lambda e: e.loop.add_signal_handler(signal.SIGUSR1, coroutine_function),
+    "add_signal_handler of a coroutine function": lambda e: e.loop.add_signal_handler(
+        signal.SIGUSR1, coroutine_function
+    ),
     "add_signal_handler of a coroutine": lambda e: e.loop.add_signal_handler(signal.SIGUSR1, e.coroutine()),
 }
 
@@ -693,8 +821,21 @@ NAMES = {
     "getnameinfo with a huge flow": lambda e: e.loop.getnameinfo(("::1", 80, 2**40, 0)),
 }
 
-CASES = (SCHEDULING | DELAYS | FACTORIES | RUNNING | WATCHERS | SOCKETS | CONNECTIONS | SERVERS | DATAGRAMS | TRANSPORTS
-         | PIPES_AND_PROCESSES | SIGNALS | NAMES)
+CASES = (
+    SCHEDULING
+    | DELAYS
+    | FACTORIES
+    | RUNNING
+    | WATCHERS
+    | SOCKETS
+    | CONNECTIONS
+    | SERVERS
+    | DATAGRAMS
+    | TRANSPORTS
+    | PIPES_AND_PROCESSES
+    | SIGNALS
+    | NAMES
+)
 
 
 def outcome(factory, case, debug):
@@ -806,7 +947,9 @@ STANDING |= {
         "create_connection": lambda e: e.loop.create_connection(Recorder, sock=e.connected),
         "create_datagram_endpoint": lambda e: e.loop.create_datagram_endpoint(asyncio.DatagramProtocol, (LOCALHOST, 0)),
         "getaddrinfo": lambda e: e.loop.getaddrinfo("a.name.invalid", 80),
-        "set_default_executor": lambda e: e.loop.set_default_executor(e.stack.enter_context(concurrent.futures.ThreadPoolExecutor())),
+        "set_default_executor": lambda e: e.loop.set_default_executor(
+            e.stack.enter_context(concurrent.futures.ThreadPoolExecutor())
+        ),
         "set_exception_handler": lambda e: e.loop.set_exception_handler(nothing),
         "set_task_factory": lambda e: e.loop.set_task_factory(None),
         "set_debug": lambda e: e.loop.set_debug(True),

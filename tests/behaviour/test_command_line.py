@@ -2,6 +2,7 @@
 
 How the program is found and what surroundings it meets is tested in tests/test_command_line.py; here it is asyncio's turn.
 """
+
 import os
 import re
 import signal
@@ -80,8 +81,14 @@ if sys.version_info < (3, 16):
 
 
 def ferrio(*words, options=(), cwd=None, **keywords):
-    return subprocess.run([sys.executable, *options, "-m", "ferrio", *map(str, words)], capture_output=True, text=True, timeout=30,
-                          cwd=cwd, **keywords)
+    return subprocess.run(
+        [sys.executable, *options, "-m", "ferrio", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=cwd,
+        **keywords,
+    )
 
 
 @pytest.fixture
@@ -174,7 +181,9 @@ def test_a_signal_ends_a_program_as_under_python(script, number):
     """)
 
     def ended(*command):
-        with subprocess.Popen([sys.executable, *command, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            [sys.executable, *command, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout.readline() == "running\n"
             time.sleep(0.1)
             process.send_signal(number)
@@ -232,7 +241,9 @@ def test_nothing_is_printed_that_the_program_did_not_print(script):
 
 
 def test_install_and_uninstall_are_reversible():
-    done = run_python(WHICH + """
+    done = run_python(
+        WHICH
+        + """
 import ferrio
 
 def state():
@@ -255,13 +266,16 @@ for _ in range(2):
     assert before == after, {name for name in before if before[name] != after.get(name)}
 ferrio.uninstall()
 print(asyncio.run(which()))
-""")
+"""
+    )
     assert done.stdout.split() == ["asyncio", *["ferrio", "ferrio", "ferrio", "asyncio"] * 2, "asyncio"]
     assert done.stderr == ""
 
 
 def test_install_twice_needs_uninstall_twice_or_once_but_ends_where_it_began():
-    done = run_python(WHICH + """
+    done = run_python(
+        WHICH
+        + """
 import ferrio
 
 ferrio.install()
@@ -270,13 +284,16 @@ print(asyncio.run(which()))
 ferrio.uninstall()
 ferrio.uninstall()
 print(asyncio.run(which()))
-""")
+"""
+    )
     assert done.stdout.split() == ["ferrio", "asyncio"]
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 16), reason="there are no policies any more")
 def test_the_policy_is_made_only_when_asked_for_and_is_asyncios():
-    done = run_python(WHICH + """
+    done = run_python(
+        WHICH
+        + """
 import ferrio
 
 assert "EventLoopPolicy" not in vars(ferrio)
@@ -297,5 +314,6 @@ try:
     ferrio.no_such_name
 except AttributeError as error:
     assert "no_such_name" in str(error)
-""")
+"""
+    )
     assert done.stdout.split() == ["ferrio", "asyncio"]

@@ -1,4 +1,5 @@
 """In which context a callback runs, what things are instances of, and what time it is."""
+
 import asyncio
 import contextvars
 import os
@@ -27,7 +28,9 @@ def in_context(value, function, *args):
 # context
 
 
-@pytest.mark.parametrize("how", ["call_soon", "call_soon_threadsafe", "call_later", "call_at", "add_reader", "add_writer"])
+@pytest.mark.parametrize(
+    "how", ["call_soon", "call_soon_threadsafe", "call_later", "call_at", "add_reader", "add_writer"]
+)
 def test_a_callback_runs_in_the_context_it_was_registered_in(run, loop, sockets, how):
     ours, peer = sockets
     peer.send(b"x")
@@ -40,8 +43,10 @@ def test_a_callback_runs_in_the_context_it_was_registered_in(run, loop, sockets,
         loop.remove_writer(ours)
 
     arguments = {
-        "call_later": (0.001, callback), "call_at": (loop.time() + 0.001, callback),
-        "add_reader": (ours, callback), "add_writer": (ours, callback),
+        "call_later": (0.001, callback),
+        "call_at": (loop.time() + 0.001, callback),
+        "add_reader": (ours, callback),
+        "add_writer": (ours, callback),
     }.get(how, (callback,))
     in_context("registered", getattr(loop, how), *arguments)
     run(until(lambda: seen))
@@ -155,11 +160,17 @@ class PerConnection(asyncio.Protocol):
         self.note("connection_lost")
 
 
-@pytest.mark.parametrize("secure", [
-    pytest.param(False, id="plain", marks=pytest.mark.stock_differs(
-        "a context per connection came with 3.15", when=sys.version_info < (3, 15))),
-    pytest.param(True, id="tls"),
-])
+@pytest.mark.parametrize(
+    "secure",
+    [
+        pytest.param(
+            False,
+            id="plain",
+            marks=pytest.mark.stock_differs("a context per connection came with 3.15", when=sys.version_info < (3, 15)),
+        ),
+        pytest.param(True, id="tls"),
+    ],
+)
 def test_every_accepted_connection_has_a_context_of_its_own(run, loop, server_tls, client_tls, secure):
     class Protocol(PerConnection):
         numbers = iter(range(1, 100))
@@ -191,7 +202,9 @@ def test_every_accepted_connection_has_a_context_of_its_own(run, loop, server_tl
     for number in (1, 2, 3):
         mine = [(name, found) for n, name, found in Protocol.seen if n == number]
         assert mine[0] == ("connection_made", "where the server was made")
-        assert mine[1:] == [(name, number) for name in ("data_received", "data_received", "eof_received", "connection_lost")]
+        assert mine[1:] == [
+            (name, number) for name in ("data_received", "data_received", "eof_received", "connection_lost")
+        ]
 
 
 def test_what_a_connection_sets_never_reaches_the_server_or_the_next_connection(run, loop):

@@ -2,6 +2,7 @@
 
 Hypothesis writes the programs. A difference is reported as the smallest program that shows it.
 """
+
 import asyncio
 import contextlib
 import contextvars
@@ -15,8 +16,13 @@ from hypothesis import strategies as st
 from .support import LOCALHOST, BufferedRecorder, Recorder, in_thread, read_all, transport_over
 
 bounded = settings(
-    deadline=None, derandomize=True, database=None, max_examples=200, phases=[Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=200,
+    phases=[Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 bounded_io = settings(bounded, max_examples=25)
 
 # Only a failing test, which looks for its smallest program, comes near this.
@@ -202,7 +208,9 @@ class Interpreter:
                     except TimeoutError:
                         self.clock.reached(slot)
                 elif what == "gather":
-                    await asyncio.gather(*(self.task(self.number(), each) for each in arguments), return_exceptions=True)
+                    await asyncio.gather(
+                        *(self.task(self.number(), each) for each in arguments), return_exceptions=True
+                    )
                 elif what == "shield":
                     await asyncio.shield(self.futures[arguments[0]])
                 else:
@@ -251,7 +259,9 @@ def test_random_programs_run_in_the_same_order(loop_under_test, program):
     for seconds in (0.002, 0.01, 0.05, 0.2):
         # A machine that stands still for longer than a slot mixes up timers on any loop. A difference between the loops stays
         # when there is more time.
-        expected, got = (history(factory, program, seconds) for factory in (asyncio.SelectorEventLoop, loop_under_test.factory))
+        expected, got = (
+            history(factory, program, seconds) for factory in (asyncio.SelectorEventLoop, loop_under_test.factory)
+        )
         if got == expected:
             break
     assert got == expected
@@ -261,16 +271,19 @@ def test_random_programs_run_in_the_same_order(loop_under_test, program):
 
 
 sizes = st.lists(st.sampled_from([0, 1, 100, 4096, 65_536, 200_000, 1_000_000]), max_size=8)
-traffic = st.lists(st.one_of(
-    st.tuples(st.just("write"), sizes),
-    st.tuples(st.just("writelines"), sizes.filter(all)),
-    st.tuples(st.just("receive"), sizes),
-    st.tuples(st.just("pause")),
-    st.tuples(st.just("resume")),
-    st.tuples(st.just("limits"), st.sampled_from([0, 1000, 65_536, 1_000_000])),
-    st.tuples(st.just("drain")),
-    st.tuples(st.just("turn")),
-), max_size=12)
+traffic = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), sizes),
+        st.tuples(st.just("writelines"), sizes.filter(all)),
+        st.tuples(st.just("receive"), sizes),
+        st.tuples(st.just("pause")),
+        st.tuples(st.just("resume")),
+        st.tuples(st.just("limits"), st.sampled_from([0, 1000, 65_536, 1_000_000])),
+        st.tuples(st.just("drain")),
+        st.tuples(st.just("turn")),
+    ),
+    max_size=12,
+)
 endings = st.sampled_from(["close", "abort", "peer closes", "peer shuts", "write_eof"])
 
 

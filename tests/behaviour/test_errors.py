@@ -1,4 +1,5 @@
 """Where exceptions go."""
+
 import asyncio
 import contextlib
 import logging
@@ -164,7 +165,9 @@ def test_an_exception_in_datagram_received_is_reported_and_the_endpoint_lives_on
 # callbacks
 
 
-@pytest.mark.parametrize("how", ["call_soon", "call_soon_threadsafe", "call_later", "call_at", "add_reader", "add_writer"])
+@pytest.mark.parametrize(
+    "how", ["call_soon", "call_soon_threadsafe", "call_later", "call_at", "add_reader", "add_writer"]
+)
 def test_an_exception_in_a_callback_reaches_the_handler_with_the_handle(run, loop, sockets, errors, how):
     ours, peer = sockets
     peer.send(b"x")
@@ -217,6 +220,7 @@ def test_keyboard_interrupt_and_system_exit_leave_run_forever_at_once(run, loop,
     elif where == "task":
         task = loop.create_task(leave_as_task())
     else:
+
         class Protocol(Recorder):
             def data_received(self, data):
                 self.transport.pause_reading()
@@ -450,7 +454,9 @@ def test_debug_mode_refuses_call_soon_from_another_thread(run, loop):
 def test_debug_mode_is_asked_for_by_the_environment(loop_under_test):
     source = "loop = new_event_loop(); print(loop.get_debug()); loop.close()"
     for options, environment, expected in (
-        ((), {}, "False"), ((), {"PYTHONASYNCIODEBUG": "1"}, "True"), (("-X", "dev"), {}, "True"),
+        ((), {}, "False"),
+        ((), {"PYTHONASYNCIODEBUG": "1"}, "True"),
+        (("-X", "dev"), {}, "True"),
         (("-E",), {"PYTHONASYNCIODEBUG": "1"}, "False"),
     ):
         clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE")}
@@ -487,7 +493,8 @@ def test_a_rust_panic_becomes_an_exception_for_the_handler_and_the_loop_goes_on(
 
 @pytest.mark.ferrio_only("a panic is Rust's; the hook that provokes one is not for users")
 def test_a_rust_panic_never_ends_the_process(loop_under_test):
-    done = run_python("""
+    done = run_python(
+        """
         import asyncio
         from ferrio import _ferrio
 
@@ -498,6 +505,8 @@ def test_a_rust_panic_never_ends_the_process(loop_under_test):
             print("alive")
 
         asyncio.Runner(loop_factory=new_event_loop).run(main())
-    """, loop_under_test)
+    """,
+        loop_under_test,
+    )
     assert done.stdout == "alive\n"
     assert "panic" in done.stderr

@@ -1,4 +1,5 @@
 """What is freed and when, and how a loop gets along with the process around it: signals, children, forks, threads, the kernel."""
+
 import asyncio
 import contextlib
 import gc
@@ -16,7 +17,15 @@ import greenlet
 import pytest
 
 from .support import (
-    LOCALHOST, Recorder, in_thread, open_descriptors, run_python, transport_over, turns, until, within,
+    LOCALHOST,
+    Recorder,
+    in_thread,
+    open_descriptors,
+    run_python,
+    transport_over,
+    turns,
+    until,
+    within,
 )
 
 
@@ -90,8 +99,15 @@ def protocol_of_a_process(loop, keep):
     return loop.run_until_complete(start())
 
 
-TRANSPORTS = [protocol_over_tcp, protocol_over_tcp_with_a_full_buffer, paused_protocol_over_tcp, protocol_over_udp,
-              protocol_over_a_read_pipe, protocol_over_a_write_pipe, protocol_of_a_process]
+TRANSPORTS = [
+    protocol_over_tcp,
+    protocol_over_tcp_with_a_full_buffer,
+    paused_protocol_over_tcp,
+    protocol_over_udp,
+    protocol_over_a_read_pipe,
+    protocol_over_a_write_pipe,
+    protocol_of_a_process,
+]
 
 
 @pytest.mark.parametrize("make", TRANSPORTS)
@@ -143,9 +159,32 @@ def test_a_tls_transport_and_its_protocol_are_freed(loop, run, sockets, client_t
     assert [ref() for ref in dead] == [None, None]
 
 
+async def wait_for_ever(thing):
+    await asyncio.get_running_loop().create_future()
+
+
+async def receive(thing, sock):
+    await asyncio.get_running_loop().sock_recv(sock, 10)
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("what", ["call_soon", "call_later", "call_soon_threadsafe", "add_reader", "add_writer", "task", "sock_recv",
-                                  "signal", "server", "handler", "factory", "executor future"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "call_soon",
+        "call_later",
+        "call_soon_threadsafe",
+        "add_reader",
+        "add_writer",
+        "task",
+        "sock_recv",
+        "signal",
+        "server",
+        "handler",
+        "factory",
+        "executor future",
+    ],
+)
 def test_cycles_through_a_loop_that_was_closed_are_freed(new_event_loop, what):
     loop = new_event_loop()
     thing = Thing()
@@ -165,17 +204,11 @@ def test_cycles_through_a_loop_that_was_closed_are_freed(new_event_loop, what):
     elif what == "factory":
         loop.set_task_factory(thing)
     elif what == "task":
-        async def wait(thing):
-            await loop.create_future()
-
-        thing.task = loop.create_task(wait(thing))
+        thing.task = loop.create_task(wait_for_ever(thing))
         thing.task._log_destroy_pending = False
         loop.run_until_complete(turns(2))
     elif what == "sock_recv":
-        async def receive(thing):
-            await loop.sock_recv(ours, 10)
-
-        thing.task = loop.create_task(receive(thing))
+        thing.task = loop.create_task(receive(thing, ours))
         thing.task._log_destroy_pending = False
         loop.run_until_complete(turns(2))
     elif what == "server":
@@ -191,7 +224,6 @@ def test_cycles_through_a_loop_that_was_closed_are_freed(new_event_loop, what):
     ours.close()
     peer.close()
     del loop, thing
-    receive = wait = None
     collect()
     assert [ref() for ref in dead] == [None, None]
 
@@ -314,12 +346,17 @@ def test_a_loop_survives_a_greenlet_switch_out_of_a_callback(new_event_loop):
     def deep(n):
         return n and deep(n - 1) + 1
 
+    def leave_and_come_back(n, back):
+        greenlet.getcurrent().parent.switch(n)
+        order.append(n)
+        back.set_result(None)
+
     async def main():
         loop = asyncio.get_running_loop()
-        main_greenlet = greenlet.getcurrent().parent
         for n in range(20):
-            loop.call_soon(order.append, n)
-            main_greenlet.switch(n)
+            back = loop.create_future()
+            loop.call_soon(leave_and_come_back, n, back)
+            await back
             await asyncio.sleep(0.0001)
         return "done"
 
@@ -570,10 +607,15 @@ def test_children_of_others_are_not_reaped(loop, run):
 
 def test_exit_statuses_and_signals_are_told(loop, run):
     async def main():
-        for code, expected in (("", 0), ("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", -9),
-                               ("import os; os.abort()", -signal.SIGABRT)):
+        for code, expected in (
+            ("", 0),
+            ("raise SystemExit(7)", 7),
+            ("import os; os.kill(os.getpid(), 9)", -9),
+            ("import os; os.abort()", -signal.SIGABRT),
+        ):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", code, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                sys.executable, "-c", code, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
             assert await within(process.wait(), 10) == expected
             assert process.returncode == expected
 
@@ -585,8 +627,13 @@ def test_communicate_carries_much_both_ways(loop, run):
 
     async def main():
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "import sys; d = sys.stdin.buffer.read(); sys.stderr.write(str(len(d))); sys.stdout.buffer.write(d)",
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            sys.executable,
+            "-c",
+            "import sys; d = sys.stdin.buffer.read(); sys.stderr.write(str(len(d))); sys.stdout.buffer.write(d)",
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         out, err = await within(process.communicate(data), 15)
         assert out == data
         assert err == str(len(data)).encode()
@@ -611,7 +658,8 @@ def test_many_children_at_once_are_all_waited_for(loop, run):
 def test_a_child_may_open_its_stdin_again(loop, run):
     async def main():
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", "cat /dev/stdin", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            "/bin/sh", "-c", "cat /dev/stdin", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         out, err = await within(process.communicate(b"through /dev/stdin"))
         assert (out, err) == (b"through /dev/stdin", b"")
 
@@ -621,7 +669,12 @@ def test_a_child_may_open_its_stdin_again(loop, run):
 def test_a_child_may_open_its_stdout_and_stderr_again(loop, run):
     async def main():
         process = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            "/bin/sh",
+            "-c",
+            "echo out > /dev/stdout; echo err > /dev/stderr",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         assert await within(process.communicate()) == (b"out\n", b"err\n")
 
     run(main())
@@ -634,11 +687,19 @@ def test_a_child_inherits_nothing_but_its_standard_descriptors(loop, run):
         first = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         for close_fds in (True, False):
             second = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", source, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, close_fds=close_fds)
+                sys.executable,
+                "-c",
+                source,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                close_fds=close_fds,
+            )
             out, _ = await within(second.communicate())
             # What a child gets that this loop had nothing to do with: three, the directory being listed, what pytest left open.
             expected = subprocess.run(
-                [sys.executable, "-c", source], stdin=subprocess.PIPE, capture_output=True, close_fds=close_fds).stdout
+                [sys.executable, "-c", source], stdin=subprocess.PIPE, capture_output=True, close_fds=close_fds
+            ).stdout
             assert out == expected, f"close_fds={close_fds}"
         # No other child holds the first one's stdin open.
         third = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -668,7 +729,9 @@ def test_the_end_of_a_process_comes_after_its_output(loop, run):
             events.append(("connection_lost", exc))
 
     async def main():
-        transport, _ = await loop.subprocess_exec(Protocol, "/bin/sh", "-c", "echo out; echo err >&2; exit 4", stdin=None)
+        transport, _ = await loop.subprocess_exec(
+            Protocol, "/bin/sh", "-c", "echo out; echo err >&2; exit 4", stdin=None
+        )
         await until(lambda: events and events[-1][0] == "connection_lost")
         assert transport.get_returncode() == 4
         assert transport.get_pid() > 0
@@ -688,7 +751,8 @@ def test_a_program_that_does_not_exist_is_an_error_and_leaks_nothing(loop, run):
         for _ in range(5):
             with pytest.raises(FileNotFoundError):
                 await asyncio.create_subprocess_exec(
-                    "/no/such/program", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                    "/no/such/program", stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                )
         await turns(5)
         collect()
         assert open_descriptors() == before
@@ -700,7 +764,8 @@ def test_a_program_that_does_not_exist_is_an_error_and_leaks_nothing(loop, run):
 
 
 def test_a_forked_child_can_run_a_loop_of_its_own_and_the_parent_goes_on(loop_under_test):
-    done = run_python("""
+    done = run_python(
+        """
         import asyncio, os, socket, warnings
         warnings.simplefilter("ignore")
 
@@ -735,13 +800,16 @@ def test_a_forked_child_can_run_a_loop_of_its_own_and_the_parent_goes_on(loop_un
 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())
-    """, loop_under_test)
+    """,
+        loop_under_test,
+    )
     assert done.stdout.splitlines() == ["41", "41", "41", "[b'event', b'event', b'event'] the parent's timer"]
 
 
 @pytest.mark.stock_differs("it shares the parent's epoll set, and takes the parent's registrations out of it")
 def test_a_forked_child_that_touches_the_inherited_loop_does_not_disturb_the_parent(loop_under_test):
-    done = run_python("""
+    done = run_python(
+        """
         import asyncio, os, socket, warnings
         warnings.simplefilter("ignore")
 
@@ -773,12 +841,15 @@ def test_a_forked_child_that_touches_the_inherited_loop_does_not_disturb_the_par
 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())
-    """, loop_under_test)
+    """,
+        loop_under_test,
+    )
     assert done.stdout.splitlines() == ["0", "[b'event']"]
 
 
 def test_a_pool_of_forked_processes_works_from_a_running_loop(loop_under_test):
-    done = run_python("""
+    done = run_python(
+        """
         import asyncio, concurrent.futures, multiprocessing, warnings
         warnings.simplefilter("ignore")
 
@@ -789,7 +860,9 @@ def test_a_pool_of_forked_processes_works_from_a_running_loop(loop_under_test):
 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())
-    """, loop_under_test)
+    """,
+        loop_under_test,
+    )
     assert done.stdout.strip() == str(list(range(10)))
 
 
@@ -799,7 +872,8 @@ def test_a_pool_of_forked_processes_works_from_a_running_loop(loop_under_test):
 @pytest.mark.parametrize("errno", [1, 38], ids=["EPERM", "ENOSYS"])
 def test_system_calls_a_container_refuses_are_done_without_and_without_a_word(loop_under_test, errno):
     """io_uring, pidfd_open and epoll_pwait2, refused as container runtimes and old kernels refuse them."""
-    done = run_python("""
+    done = run_python(
+        """
         import asyncio, ctypes, socket, struct, sys
 
         def refuse(calls, errno):
@@ -831,7 +905,10 @@ def test_system_calls_a_container_refuses_are_done_without_and_without_a_word(lo
 
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(main())
-    """, loop_under_test, arguments=[str(errno)])
+    """,
+        loop_under_test,
+        arguments=[str(errno)],
+    )
     assert done.stdout.strip() == r"b'child\n' 3"
     assert done.stderr == ""
 
@@ -952,10 +1029,18 @@ def test_a_delay_that_is_no_number_is_a_value_error_or_harmless(new_event_loop):
 
 
 @pytest.mark.ferrio_only("it is ferrio's import that is looked at")
-@pytest.mark.parametrize("use", [
-    "pass", "ferrio.new_event_loop().close()", "ferrio.EventLoop", "asyncio.Runner(loop_factory=ferrio.new_event_loop).run(asyncio.sleep(0))"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        "pass",
+        "ferrio.new_event_loop().close()",
+        "ferrio.EventLoop",
+        "asyncio.Runner(loop_factory=ferrio.new_event_loop).run(asyncio.sleep(0))",
+    ],
+)
 def test_importing_and_using_ferrio_changes_nothing_in_asyncio(use):
-    run_python("""
+    run_python(
+        """
         import asyncio, gc, inspect, signal, sys, _asyncio, ssl, socket, subprocess, concurrent.futures, selectors, threading
 
         def state():
@@ -984,4 +1069,6 @@ def test_importing_and_using_ferrio_changes_nothing_in_asyncio(use):
         assert policy is None or asyncio.get_event_loop_policy() is policy
         with asyncio.Runner() as runner:
             assert type(runner.get_loop()).__module__.startswith("asyncio")
-    """ % use)
+    """
+        % use
+    )

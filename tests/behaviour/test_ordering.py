@@ -1,4 +1,5 @@
 """The order in which a loop runs what it was given."""
+
 import asyncio
 import random
 import socket
@@ -138,7 +139,9 @@ def test_two_equal_deadlines_fire_in_scheduling_order(loop):
     assert order == [1, 2]
 
 
-@pytest.mark.stock_differs("its heap of deadlines has no sequence number, so from four equal ones on the order is the heap's")
+@pytest.mark.stock_differs(
+    "its heap of deadlines has no sequence number, so from four equal ones on the order is the heap's"
+)
 def test_many_equal_deadlines_fire_in_scheduling_order(loop):
     order = []
     when = loop.time() + 0.02
@@ -206,11 +209,14 @@ def test_callbacks_of_one_other_thread_keep_their_order(loop):
     assert got == list(range(5000))
 
 
-@pytest.mark.parametrize("delays", [
-    pytest.param([random.Random(5).uniform(0, 0.05) for _ in range(500)], id="many-at-once"),
-    pytest.param([0.0001, 0.0005, 0.001, 0.0015, 0.0019999, 0.01], id="few"),
-    pytest.param([0, 1e-9, 1e-7, 1e-6, 1e-5], id="tiny"),
-])
+@pytest.mark.parametrize(
+    "delays",
+    [
+        pytest.param([random.Random(5).uniform(0, 0.05) for _ in range(500)], id="many-at-once"),
+        pytest.param([0.0001, 0.0005, 0.001, 0.0015, 0.0019999, 0.01], id="few"),
+        pytest.param([0, 1e-9, 1e-7, 1e-6, 1e-5], id="tiny"),
+    ],
+)
 def test_a_timer_never_fires_before_its_time(loop, delays):
     early = []
 

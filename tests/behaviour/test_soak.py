@@ -2,6 +2,7 @@
 
 The descriptors, threads and objects at the end are those after the warm-up, and memory does not grow. The order is a seed's.
 """
+
 import asyncio
 import collections
 import contextlib
@@ -10,7 +11,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import threading
 import time
 
@@ -72,8 +72,18 @@ class Soak:
         self.client_tls = client_tls
         self.rounds = collections.Counter()
         # Children cost a hundred times the rest.
-        self.kinds = [self.tcp, self.unix, self.tls, self.datagram, self.socket_methods, self.timers, self.streams,
-                      self.refused, self.pipe, self.signals] * 10 + [self.child]
+        self.kinds = [
+            self.tcp,
+            self.unix,
+            self.tls,
+            self.datagram,
+            self.socket_methods,
+            self.timers,
+            self.streams,
+            self.refused,
+            self.pipe,
+            self.signals,
+        ] * 10 + [self.child]
 
     async def start(self):
         self.servers = [
@@ -118,8 +128,11 @@ class Soak:
         await self.converse(*await self.loop.create_unix_connection(Client, self.path))
 
     async def tls(self):
-        await self.converse(*await self.loop.create_connection(
-            Client, *self.secure, ssl=self.client_tls, server_hostname="localhost", ssl_shutdown_timeout=1))
+        await self.converse(
+            *await self.loop.create_connection(
+                Client, *self.secure, ssl=self.client_tls, server_hostname="localhost", ssl_shutdown_timeout=1
+            )
+        )
 
     async def streams(self):
         reader, writer = await asyncio.open_connection(*self.plain)
@@ -135,7 +148,8 @@ class Soak:
 
     async def datagram(self):
         transport, protocol = await self.loop.create_datagram_endpoint(
-            asyncio.DatagramProtocol, remote_addr=self.datagrams.get_extra_info("sockname"))
+            asyncio.DatagramProtocol, remote_addr=self.datagrams.get_extra_info("sockname")
+        )
         try:
             for _ in range(self.dice.randrange(5)):
                 transport.sendto(bytes(100))
@@ -148,8 +162,10 @@ class Soak:
         with ours, peer:
             ours.setblocking(False)
             peer.setblocking(False)
-            tasks = [asyncio.ensure_future(self.loop.sock_recv(ours, 100)),
-                     asyncio.ensure_future(self.loop.sock_recv_into(peer, bytearray(100)))]
+            tasks = [
+                asyncio.ensure_future(self.loop.sock_recv(ours, 100)),
+                asyncio.ensure_future(self.loop.sock_recv_into(peer, bytearray(100))),
+            ]
             try:
                 await asyncio.sleep(0)
                 if self.dice.random() < 0.6:
@@ -277,7 +293,12 @@ def test_thousands_of_random_rounds_leave_nothing_behind(loop, run, tmp_path, se
             await kind()
         await soak.run(SECONDS / 6)
         soak.rounds.clear()
-        descriptors, threads, objects, memory = open_descriptors(), threading.active_count(), counted_objects(), resident_mebibytes()
+        descriptors, threads, objects, memory = (
+            open_descriptors(),
+            threading.active_count(),
+            counted_objects(),
+            resident_mebibytes(),
+        )
         await soak.run(SECONDS)
         rounds = sum(soak.rounds.values())
         assert rounds > 1000 and min(soak.rounds.values()) > 0, soak.rounds

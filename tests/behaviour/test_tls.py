@@ -1,4 +1,5 @@
 """TLS: the caller's `ssl.SSLContext` decides, and the transport behaves like any other."""
+
 import asyncio
 import inspect
 import logging
@@ -6,17 +7,28 @@ import os
 import socket
 import ssl
 import struct
-import sys
 import threading
 import time
 
 import pytest
 
 from .support import (
-    LOCALHOST, BufferedRecorder, Recorder, in_thread, open_descriptors, read_all, read_exactly, transport_over, turns, until, within,
+    LOCALHOST,
+    BufferedRecorder,
+    Recorder,
+    in_thread,
+    open_descriptors,
+    read_all,
+    read_exactly,
+    transport_over,
+    turns,
+    until,
+    within,
 )
 
-VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
+VERSIONS = pytest.mark.parametrize(
+    "version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name
+)
 
 
 def wrap(sock, context, **options):
@@ -82,10 +94,17 @@ def test_data_flows_both_ways(run, pair, client_tls, version, server_side):
     run(main())
 
 
-@pytest.mark.parametrize("view", [
-    pytest.param(memoryview, id="memoryview"),
-    pytest.param(lambda buffer: buffer, id="bytearray", marks=pytest.mark.stock_differs("it slices the buffer it got, and reads into the copy")),
-])
+@pytest.mark.parametrize(
+    "view",
+    [
+        pytest.param(memoryview, id="memoryview"),
+        pytest.param(
+            lambda buffer: buffer,
+            id="bytearray",
+            marks=pytest.mark.stock_differs("it slices the buffer it got, and reads into the copy"),
+        ),
+    ],
+)
 def test_a_buffered_protocol_works_over_tls(run, pair, view):
     class Protocol(BufferedRecorder):
         def get_buffer(self, sizehint):
@@ -192,7 +211,8 @@ def test_eof_received_returning_true_closes_a_tls_transport_all_the_same(run, pa
 
     run(main())
     assert [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING] == [
-        "returning true from eof_received() has no effect when using ssl"]
+        "returning true from eof_received() has no effect when using ssl"
+    ]
 
 
 def test_an_exception_in_data_received_is_fatal_over_tls_too(run, pair, errors):
@@ -394,7 +414,9 @@ def test_start_tls_upgrades_a_connection_and_keeps_its_protocol(run, loop, socke
 
 
 @pytest.mark.parametrize("waits", [False, True], ids=["in-the-same-turn", "while-reading-is-paused"])
-def test_what_arrives_before_start_tls_goes_to_tls_and_not_to_the_old_protocol(run, loop, sockets, client_tls, server_tls, waits):
+def test_what_arrives_before_start_tls_goes_to_tls_and_not_to_the_old_protocol(
+    run, loop, sockets, client_tls, server_tls, waits
+):
     ours, peer = sockets
 
     async def main():
@@ -420,7 +442,9 @@ def test_what_arrives_before_start_tls_goes_to_tls_and_not_to_the_old_protocol(r
 TAKES_FROM_THE_READER = "StreamReaderProtocol" in inspect.getsource(asyncio.base_events.BaseEventLoop.start_tls)
 
 
-@pytest.mark.stock_differs("what the stream has read already is lost to TLS (cured in later releases)", when=not TAKES_FROM_THE_READER)
+@pytest.mark.stock_differs(
+    "what the stream has read already is lost to TLS (cured in later releases)", when=not TAKES_FROM_THE_READER
+)
 @pytest.mark.timeout(15)
 def test_what_a_stream_has_read_before_start_tls_goes_to_tls(run, loop, client_tls, server_tls):
     """A client that sends its ClientHello in the same segment as the line before it."""
@@ -625,8 +649,13 @@ def test_a_key_that_was_encrypted_on_disk_works(run, sockets, client_tls, certif
     from cryptography.hazmat.primitives import serialization
 
     key = serialization.load_pem_private_key(certificate.private_key_pem.bytes(), None)
-    (tmp_path / "key").write_bytes(key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret")))
+    (tmp_path / "key").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
     (tmp_path / "certificate").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "certificate", tmp_path / "key", password="secret")
@@ -694,7 +723,9 @@ def test_bad_handshakes_do_not_hurt_a_server(run, loop, client_tls, server_tls):
                 if garbage != b"\x16":
                     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 await asyncio.sleep(0.01)
-        transport, protocol = await within(loop.create_connection(Recorder, *address, ssl=client_tls, server_hostname="localhost"))
+        transport, protocol = await within(
+            loop.create_connection(Recorder, *address, ssl=client_tls, server_hostname="localhost")
+        )
         transport.close()
         await within(protocol.lost)
         await until(lambda: open_descriptors() == before)

@@ -1,5 +1,7 @@
 """From `connection_made` to `connection_lost`: what a protocol may rely on, and what a transport takes from its user."""
+
 import asyncio
+import inspect
 import logging
 import os
 import socket
@@ -9,9 +11,19 @@ import weakref
 import pytest
 
 from .support import (
-    LOCALHOST, BufferedRecorder, Recorder, fill, in_thread, read_all, read_exactly, reset, transport_over, turns, until, within,
+    LOCALHOST,
+    BufferedRecorder,
+    Recorder,
+    fill,
+    in_thread,
+    read_all,
+    read_exactly,
+    reset,
+    transport_over,
+    turns,
+    until,
+    within,
 )
-
 
 # connection_lost
 
@@ -111,7 +123,10 @@ def test_connection_lost_after_the_peer_left_comes_after_eof_received(run, socke
         peer.close()
         assert await within(protocol.lost) is None
         assert protocol.events == [
-            ("connection_made",), ("data_received", b"last words"), ("eof_received",), ("connection_lost", None),
+            ("connection_made",),
+            ("data_received", b"last words"),
+            ("eof_received",),
+            ("connection_lost", None),
         ]
 
     run(main())
@@ -234,7 +249,8 @@ def test_a_bytearray_may_be_changed_as_soon_as_write_returns(run, sockets):
 
 
 @pytest.mark.stock_differs(
-    "since 3.12 what the kernel did not take is kept as a view of the caller's buffer", when=sys.version_info >= (3, 12))
+    "since 3.12 what the kernel did not take is kept as a view of the caller's buffer", when=sys.version_info >= (3, 12)
+)
 def test_a_bytearray_may_be_changed_while_it_waits_in_the_buffer(run, sockets):
     ours, peer = sockets
     size = 8 << 20
@@ -263,7 +279,10 @@ def test_a_write_while_the_loop_is_not_running_reaches_the_kernel(run, sockets):
     run(within(protocol.lost))
 
 
-def test_a_write_is_visible_to_the_peer_while_the_loop_is_blocked(run, sockets):
+def test_a_write_is_visible_to_the_peer_while_the_loop_is_blocked(request, run, sockets, loop):
+    if type(loop).__module__.startswith("ferrio"):
+        reason = "what a turn writes is gathered and leaves in one system call before the loop sleeps (docs/compatibility.md)"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
     ours, peer = sockets
 
     async def main():
@@ -313,7 +332,14 @@ def test_writelines_sends_more_pieces_than_one_system_call_takes(run, sockets):
     assert run(main()) == b"".join(pieces)
 
 
-@pytest.mark.stock_differs("an empty piece stays in its buffer for ever", when=(3, 12) <= sys.version_info < (3, 15))
+BUFFERS_EMPTY_PIECES = "[memoryview(data) for data in list_of_data]" in inspect.getsource(
+    asyncio.selector_events._SelectorSocketTransport.writelines
+)
+
+
+@pytest.mark.stock_differs(
+    "an empty piece stays in its buffer for ever (cured in later releases)", when=BUFFERS_EMPTY_PIECES
+)
 def test_writelines_forgets_empty_pieces(run, sockets):
     ours, peer = sockets
 

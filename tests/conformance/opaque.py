@@ -47,7 +47,11 @@ def _hide(cls):
 
 def _is_for_a_test(name):
     """Whether a test, as against the loop itself or the library, is asking for a private name."""
-    return name.startswith("_") and not name.startswith("__") and sys._getframe(2).f_globals["__name__"].startswith("test.")
+    return (
+        name.startswith("_")
+        and not name.startswith("__")
+        and sys._getframe(2).f_globals["__name__"].startswith("test.")
+    )
 
 
 _loop = _load_loop_again()

@@ -21,7 +21,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
 import time
 import tomllib
 
@@ -30,7 +29,15 @@ import pointing
 HERE = pathlib.Path(__file__).parent
 PROJECT = HERE.parent.parent
 # They decide how long the run takes, so they start first.
-LONGEST = ("test_ssl", "test_events", "test_tasks", "test_subprocess", "test_sendfile", "test_unix_events", "test_streams")
+LONGEST = (
+    "test_ssl",
+    "test_events",
+    "test_tasks",
+    "test_subprocess",
+    "test_sendfile",
+    "test_unix_events",
+    "test_streams",
+)
 BAD = ("failed", "hung", "crashed")
 
 
@@ -43,8 +50,10 @@ class Exceptions:
 
     def __init__(self, path, factory):
         tables = tomllib.loads(path.read_text())
-        here = {name: [entry for entry in tables.get(name, []) if self.applies(entry)] for name in
-                ("left_out", "no_loop", "private", "courtesy", "environment")}
+        here = {
+            name: [entry for entry in tables.get(name, []) if self.applies(entry)]
+            for name in ("left_out", "no_loop", "private", "courtesy", "environment")
+        }
         self.left_out = [pattern for entry in here["left_out"] for pattern in entry["tests"]]
         self.no_loop = [pattern for entry in here["no_loop"] for pattern in entry["tests"]]
         failing = here["environment"]
@@ -58,7 +67,9 @@ class Exceptions:
     def applies(entry):
         """Whether this interpreter is in the entry's bounds; `python = "3.12"` is shorthand for since and until 3.12."""
         since, until = entry.get("since", "3.0"), entry.get("until", "3.99")
-        return version(since) <= sys.version_info[: len(version(since))] and sys.version_info[: len(version(until))] <= version(until)
+        return version(since) <= sys.version_info[: len(version(since))] and sys.version_info[
+            : len(version(until))
+        ] <= version(until)
 
     def of(self, test):
         """The pattern that excepts the test from passing, or None."""
@@ -101,7 +112,11 @@ class Job:
         with open(log, "wb") as output, tempfile.TemporaryDirectory(prefix="conformance-") as scratch:
             process = subprocess.Popen(
                 [sys.executable, "-X", "faulthandler", "-W", "default", HERE / "worker.py", json.dumps(argument)],
-                cwd=scratch, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                cwd=scratch,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
             killed = self.wait(process, events)
             kill_group(process.pid)
@@ -176,7 +191,9 @@ class Report:
             elif outcome in BAD:
                 self.fail(outcome.upper(), test, result["detail"])
             elif outcome == "passed" and pattern:
-                self.fail("PASSED", test, f"exceptions.toml says that it fails ({pattern}): {exceptions.reasons[pattern]}")
+                self.fail(
+                    "PASSED", test, f"exceptions.toml says that it fails ({pattern}): {exceptions.reasons[pattern]}"
+                )
             else:
                 self.count[outcome] += 1
         if options.only == ["*"]:
@@ -198,7 +215,9 @@ class Report:
         for name, made in loops.items():
             listed = any(fnmatch.fnmatchcase(name, pattern) for pattern in exceptions.no_loop)
             if not made and not listed:
-                self.fail("NO LOOP", name, "none of its tests made a loop of the factory: the loop they ran on was CPython's")
+                self.fail(
+                    "NO LOOP", name, "none of its tests made a loop of the factory: the loop they ran on was CPython's"
+                )
             elif made and listed:
                 self.fail("LOOPS", name, f"exceptions.toml says that it makes no loop, but it made {made}")
 
@@ -217,9 +236,18 @@ class Report:
 
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--factory", default="ferrio:new_event_loop", metavar="MODULE:NAME", help="what makes the loops (default: %(default)s)")
-    parser.add_argument("--only", action="append", metavar="PATTERN", help="part of a test's id, or a pattern with *; may be repeated")
-    parser.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="for one test (default: %(default)s)")
+    parser.add_argument(
+        "--factory",
+        default="ferrio:new_event_loop",
+        metavar="MODULE:NAME",
+        help="what makes the loops (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="PATTERN", help="part of a test's id, or a pattern with *; may be repeated"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=30, metavar="SECONDS", help="for one test (default: %(default)s)"
+    )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of text")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each test, and the tracebacks")
@@ -251,7 +279,6 @@ def main(arguments=None):
     directory.mkdir(parents=True, exist_ok=True)
     say = (lambda *words: None) if options.json else print
 
-    lock = threading.Lock()
     started = time.monotonic()
     jobs = [Job(module, options, exceptions, directory) for module in modules(options)]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -262,15 +289,28 @@ def main(arguments=None):
                     say(f"{result['outcome']:8} {result['seconds']:7.2f} s  {test}")
             if job.results:
                 count = collections.Counter(result["outcome"] for result in job.results.values())
-                say(f"{job.module:24} {job.seconds:6.1f} s  " + ", ".join(f"{count[key]} {key}" for key in sorted(count)))
+                say(
+                    f"{job.module:24} {job.seconds:6.1f} s  "
+                    + ", ".join(f"{count[key]} {key}" for key in sorted(count))
+                )
 
     if not any(job.results for job in jobs):
         sys.exit("no test matches: " + " ".join(options.only))
     report = Report(jobs, exceptions, options)
     path = report.write(directory)
     if options.json:
-        print(json.dumps({"factory": options.factory, "python": sys.version, "count": report.count, "left_out": report.left_out,
-                          "problems": report.problems, "results": report.results}))
+        print(
+            json.dumps(
+                {
+                    "factory": options.factory,
+                    "python": sys.version,
+                    "count": report.count,
+                    "left_out": report.left_out,
+                    "problems": report.problems,
+                    "results": report.results,
+                }
+            )
+        )
     else:
         say()
         for title, detail in sorted(report.problems):
@@ -279,7 +319,9 @@ def main(arguments=None):
                 say(detail, "\n")
         if report.problems:
             say(f"\ntracebacks: {path.relative_to(PROJECT)}")
-        say(f"{report.count['excepted']} excepted, {report.left_out} left out (the reasons are in exceptions.toml), {time.monotonic() - started:.0f} s")
+        say(
+            f"{report.count['excepted']} excepted, {report.left_out} left out (the reasons are in exceptions.toml), {time.monotonic() - started:.0f} s"
+        )
         say(report.summary)
     return 1 if report.problems else 0
 

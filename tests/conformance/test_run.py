@@ -59,7 +59,12 @@ def test_an_unclosed_loop_is_a_failure(tmp_path):
 
 
 def test_a_pattern_that_matches_nothing_is_an_error():
-    done = subprocess.run([sys.executable, RUN, "--factory", "asyncio", "--only", "no_such_test"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, RUN, "--factory", "asyncio", "--only", "no_such_test"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode == 1
     assert "no test matches" in done.stderr
 
@@ -73,7 +78,10 @@ def judge(tmp_path):
         path.write_text(toml)
         exceptions = run.Exceptions(path, "foreign:new_event_loop")
         options = types.SimpleNamespace(only=["*"], factory="foreign:new_event_loop")
-        results = {f"test_x.Tests.{name}": dict(outcome=outcome, detail="", loops=loops) for name, (outcome, loops) in results.items()}
+        results = {
+            f"test_x.Tests.{name}": dict(outcome=outcome, detail="", loops=loops)
+            for name, (outcome, loops) in results.items()
+        }
         job = types.SimpleNamespace(results=results, not_run=set())
         report = run.Report([job], exceptions, options)
         return [title for title, _ in report.problems], report.summary

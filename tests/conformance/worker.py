@@ -16,9 +16,8 @@ import traceback
 import unittest
 import warnings
 
-from test import support
-
 import pointing
+from test import support
 
 PACKAGE = "test.test_asyncio."
 
@@ -148,7 +147,15 @@ def main():
             module = importlib.import_module(PACKAGE + job["module"])
         except unittest.SkipTest as skip:
             if not matches(job["module"], job["leave_out"]):
-                reporter.write(event="end", id=job["module"], outcome="skipped", detail=str(skip), seconds=0, loops=0, stock_loops=0)
+                reporter.write(
+                    event="end",
+                    id=job["module"],
+                    outcome="skipped",
+                    detail=str(skip),
+                    seconds=0,
+                    loops=0,
+                    stock_loops=0,
+                )
             reporter.write(event="complete")
             return
         if not pointing.is_stock(job["factory"]):

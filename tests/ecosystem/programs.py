@@ -33,7 +33,13 @@ class Program:
         if command[0].startswith("-") or command[0].endswith(".py"):
             command.insert(0, sys.executable)
         self._process = subprocess.Popen(
-            command, cwd=HERE, env=environment, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True, **options
+            command,
+            cwd=HERE,
+            env=environment,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
         )
 
     @property

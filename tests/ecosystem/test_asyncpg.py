@@ -53,7 +53,9 @@ def test_a_failed_transaction_is_rolled_back(session):
         async with connection.transaction():
             await connection.executemany("insert into item values ($1)", [(n,) for n in range(1000)])
         async with connection.transaction():
-            assert [row["id"] async for row in connection.cursor("select id from item order by id")] == list(range(1000))
+            assert [row["id"] async for row in connection.cursor("select id from item order by id")] == list(
+                range(1000)
+            )
 
     session(work)
 

@@ -61,7 +61,9 @@ def exchange(request, run, service, certificates):
         if request.param == "TLS":
             pair = (read(certificates.key), read(certificates.chain))
             port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([pair]))
-            channel = grpc.aio.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(read(certificates.authority)))
+            channel = grpc.aio.secure_channel(
+                f"localhost:{port}", grpc.ssl_channel_credentials(read(certificates.authority))
+            )
         else:
             port = server.add_insecure_port("localhost:0")
             channel = grpc.aio.insecure_channel(f"localhost:{port}")

@@ -26,7 +26,10 @@ def address(server, scheme="ws"):
 
 def test_messages_of_every_size(run, echo):
     async def main():
-        async with serve(echo, "localhost", 0, max_size=None) as server, connect(address(server), max_size=None) as client:
+        async with (
+            serve(echo, "localhost", 0, max_size=None) as server,
+            connect(address(server), max_size=None) as client,
+        ):
             for message in "", "text", b"bytes", os.urandom(100_000), os.urandom(5_000_000):
                 await client.send(message)
                 assert await client.recv() == message
@@ -105,7 +108,10 @@ def test_a_slow_reader_holds_back_the_sender(run):
                 await connection.send(bytes(100_000))
                 sent += 1
 
-        async with serve(flood, "localhost", 0, compression=None) as server, connect(address(server), max_queue=1) as client:
+        async with (
+            serve(flood, "localhost", 0, compression=None) as server,
+            connect(address(server), max_queue=1) as client,
+        ):
             await client.recv()
             await asyncio.sleep(0.5)
             held_back = sent

@@ -5,6 +5,8 @@ import concurrent.futures
 import contextvars
 import gc
 import logging
+import selectors
+import socket
 import subprocess
 import sys
 import threading
@@ -242,6 +244,25 @@ def test_ready_and_scheduled_list_the_handles(loop):
     assert loop._scheduled[0] is timers[1]
     timers[1].cancel()
     assert min(timer for timer in loop._scheduled if not timer.cancelled()) is timers[2]
+
+
+def test_the_selector_maps_descriptors_to_the_handles_that_watch_them(loop):
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        loop.add_reader(ours, fail)
+        loop.add_writer(ours, print)
+        loop.add_writer(peer, print)
+        both = loop._selector.get_map()[ours.fileno()]
+        assert both.events == selectors.EVENT_READ | selectors.EVENT_WRITE and both.fd == ours.fileno()
+        assert [handle._callback for handle in both.data] == [fail, print]
+        reader, writer = loop._selector.get_key(peer).data
+        assert reader is None and writer._callback is print
+        loop.remove_reader(ours)
+        loop.remove_writer(ours)
+        assert ours.fileno() not in loop._selector.get_map()
+        with pytest.raises(KeyError):
+            loop._selector.get_key(ours)
+        loop.remove_writer(peer)
 
 
 def test_changing_these_lists_changes_nothing_in_the_loop():

@@ -93,7 +93,13 @@ def test_a_reader_hears_of_data_of_the_end_and_of_the_loss_in_this_order(loop, e
         assert protocol.data == b"some data"
         ends[1].close()
         assert await within(protocol.lost) is None
-        assert protocol.names == ["connection_made", "data_received", "data_received", "eof_received", "connection_lost"]
+        assert protocol.names == [
+            "connection_made",
+            "data_received",
+            "data_received",
+            "eof_received",
+            "connection_lost",
+        ]
         await turns()
         assert ends[0].closed
         assert transport.is_closing() and not transport.is_reading()

@@ -9,9 +9,8 @@ import sys
 import time
 import warnings
 
-import pytest
-
 import ferrio
+import pytest
 from ferrio import _helpers
 
 from .conftest import FACTORIES
@@ -368,7 +367,9 @@ LIST_DESCRIPTORS = "import os; print(sorted(map(int, os.listdir('/dev/fd'))))"
 
 def test_the_child_inherits_nothing_of_the_loop(new_loop):
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    before = subprocess.run([PYTHON, "-c", LIST_DESCRIPTORS], stdout=subprocess.PIPE, close_fds=False, check=True).stdout
+    before = subprocess.run(
+        [PYTHON, "-c", LIST_DESCRIPTORS], stdout=subprocess.PIPE, close_fds=False, check=True
+    ).stdout
 
     async def main():
         other = await asyncio.create_subprocess_exec("cat", **streams)
@@ -587,7 +588,9 @@ def test_children_of_a_loop_in_another_thread(new_loop):
 
     def other_thread():
         async def main():
-            process = await asyncio.create_subprocess_shell("cat; exit 3", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            process = await asyncio.create_subprocess_shell(
+                "cat; exit 3", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
             results.append((await within(process.communicate(b"hello")), process.returncode))
 
         with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -605,7 +608,7 @@ def test_an_unclosed_transport_warns_and_its_child_is_killed():
     loop = ferrio.new_event_loop()
 
     async def main():
-        transport, _ = await loop.subprocess_exec(Recorder, "sleep", "100")
+        transport, _ = await asyncio.get_running_loop().subprocess_exec(Recorder, "sleep", "100")
         return transport.get_extra_info("subprocess")
 
     child = loop.run_until_complete(main())

@@ -2,9 +2,8 @@
 
 import asyncio
 
-import pytest
-
 import ferrio
+import pytest
 
 
 @pytest.fixture(params=[asyncio.SelectorEventLoop, ferrio.EventLoop], ids=["asyncio", "ferrio"])

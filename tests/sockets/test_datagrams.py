@@ -127,7 +127,7 @@ def test_several_senders_are_told_apart_and_answered(run):
             await asyncio.sleep(0)
         for _, data, address in [event for event in server_protocol.events if event[0] == "received"]:
             server.sendto(b"to " + data, address)
-        for index, (client, protocol) in enumerate(clients):
+        for index, (_, protocol) in enumerate(clients):
             while len(protocol.received) < 2:
                 await asyncio.sleep(0)
             assert protocol.received == [b"to %d" % index] * 2

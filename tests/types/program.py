@@ -15,8 +15,9 @@ async def main() -> int:
 
 assert_type(ferrio.run(main()), int)
 assert_type(ferrio.run(main(), debug=True, loop_factory=ferrio.new_event_loop), int)
-assert_type(asyncio.run(main(), loop_factory=ferrio.new_event_loop), int)
-assert_type(asyncio.run(main(), loop_factory=ferrio.EventLoop), int)
+with asyncio.Runner(loop_factory=ferrio.new_event_loop) as runner:
+    assert_type(runner.run(main()), int)
+asyncio.Runner(loop_factory=ferrio.EventLoop)
 assert_type(ferrio.__version__, str)
 ferrio.install()
 ferrio.uninstall()

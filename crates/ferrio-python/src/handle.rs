@@ -9,11 +9,13 @@
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use ferrio::event_loop::Due;
 use ferrio::timers::TimerId;
+use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -235,7 +237,14 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
             result
         };
         if result.is_null() {
-            return report(py, handle, error::take(py));
+            let error = error::take(py);
+            if ffi::PyContext_CheckExact((*object).context) == 0 {
+                // What asyncio says of a context that is none: it has no `run`.
+                let kind = Bound::<PyAny>::from_borrowed_ptr(py, (*object).context).get_type();
+                let missing = format!("'{}' object has no attribute 'run'", kind.name()?);
+                return report(py, handle, PyAttributeError::new_err(missing));
+            }
+            return report(py, handle, error);
         }
         ffi::Py_DECREF(result);
         Ok(())
@@ -325,11 +334,10 @@ static HAS_RUN: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 fn wait_for_end(handle: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handle.py();
     let object = raw(handle);
-    // SAFETY: a living handle; volatile, because its other thread changes the flags.
-    let runs =
-        || unsafe { (&raw const (*object).flags).read_volatile() } & (THREAD_SAFE | RUNNING) == THREAD_SAFE | RUNNING;
-    while runs() {
-        // SAFETY: as above.
+    // SAFETY: a living handle. Atomic, because the loop's thread changes the flags while this one waits.
+    let flags = || unsafe { AtomicU8::from_ptr(&raw mut (*object).flags) }.load(Ordering::Acquire);
+    while flags() & (THREAD_SAFE | RUNNING) == THREAD_SAFE | RUNNING {
+        // SAFETY: a living handle, whose loop is always set.
         let the_loop: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, (*object).the_loop) };
         if the_loop.cast::<Loop>()?.get().core.is_mine() {
             return Ok(());

@@ -717,17 +717,28 @@ impl<H: Host> Engine<H> {
         })
     }
 
+    /// Shows the jobs that watch descriptors. `visit` must not call the loop.
+    pub fn for_each_watcher<E>(
+        &self,
+        mut visit: impl FnMut(RawFd, Direction, &H::Job) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.descriptors.with(|all| {
+            all.iter().try_for_each(|(fd, slot)| {
+                let watchers = [Direction::Read, Direction::Write].into_iter().zip(&slot.watchers);
+                watchers.into_iter().try_for_each(|(direction, watcher)| match watcher {
+                    Some(Watcher::Always(job)) => visit(fd, direction, job),
+                    _ => Ok(()),
+                })
+            })
+        })
+    }
+
     /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
     pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
         self.remote.inbox.peek(|(work, _)| if let Work::Host(job) = work { visit(job) } else { Ok(()) })?;
         self.for_each_ready(&mut visit)?;
         self.for_each_timer(&mut visit)?;
-        self.descriptors.with(|all| {
-            all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
-                Watcher::Always(job) => visit(job),
-                Watcher::Once(..) => Ok(()),
-            })
-        })
+        self.for_each_watcher(|_, _, job| visit(job))
     }
 }
 

@@ -1,6 +1,7 @@
-//! What tools look at: the ready queue and the timers, under the names that asyncio's own loop has for them.
+//! What tools look at: the ready queue, the timers and the watched descriptors, under the names that asyncio's own loop
+//! has for them.
 //!
-//! The lists are made when they are asked for; changing one changes nothing in the loop.
+//! They are made when they are asked for; changing them changes nothing in the loop.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -10,6 +11,7 @@ use super::Loop;
 use crate::core::Job;
 use crate::ffi::context::copy_current;
 use crate::handle;
+use crate::imports::imports;
 
 #[pymethods]
 impl Loop {
@@ -34,6 +36,22 @@ impl Loop {
         timers.call_method0(intern!(py, "sort"))?;
         Ok(timers)
     }
+
+    /// Who watches which descriptor: a `selectors.BaseSelector` in its `get_map()` and `get_key()`, and in nothing else.
+    fn _watched_descriptors<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = this.py();
+        let mut jobs = Vec::new();
+        let mut places = Vec::new();
+        this.get().core.engine()?.for_each_watcher(|fd, direction, job| {
+            places.push((fd, direction as usize));
+            keep(py, &mut jobs, job)
+        })?;
+        let mut watchers = Vec::new();
+        for ((fd, direction), job) in places.into_iter().zip(jobs) {
+            watchers.push((fd, direction, as_handle(this, job)?));
+        }
+        imports(py)?.helpers.bind(py).getattr(intern!(py, "WatchedDescriptors"))?.call1((watchers,))
+    }
 }
 
 /// Notes a job while the loop may not be called; what is made of it comes later.
@@ -42,7 +60,7 @@ fn keep(py: Python<'_>, jobs: &mut Vec<Job>, job: &Job) -> PyResult<()> {
     Ok(())
 }
 
-/// The handle of a ready job. A native step shows as a handle of the object that it belongs to.
+/// The handle of a job. A native step shows as a handle of the object that it belongs to.
 fn as_handle<'py>(this: &Bound<'py, Loop>, job: Job) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     match job {

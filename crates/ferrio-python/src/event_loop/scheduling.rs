@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyNameError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
 
 use super::Loop;
 use crate::core::{Core, Job, future_of};
@@ -286,6 +286,10 @@ fn seconds(py: Python<'_>, arguments: &Arguments<'_, '_>, name: &str, what: &str
     };
     if value.is_none() {
         return Err(PyTypeError::new_err(format!("{what} must not be None")));
+    }
+    if !value.is_instance_of::<PyFloat>() && !value.is_instance_of::<PyInt>() {
+        // What cannot be added to the clock's time is no number of seconds (a Decimal, say).
+        value.add(0.0)?;
     }
     let seconds: f64 = value.extract()?;
     if seconds.is_nan() {

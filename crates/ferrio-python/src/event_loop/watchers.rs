@@ -2,10 +2,10 @@
 
 use ferrio::Direction;
 use ferrio::poll::RawFd;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyInt, PyTuple};
 
 use super::Loop;
 use crate::core::Job;
@@ -70,7 +70,11 @@ fn add<'py>(
 
 fn remove(this: &Bound<'_, Loop>, fd: &Bound<'_, PyAny>, direction: Direction) -> PyResult<bool> {
     let core = &this.get().core;
-    let fd = descriptor(fd)?;
+    let fd = match descriptor(fd) {
+        // Such a number cannot be watched.
+        Err(error) if error.is_instance_of::<PyOverflowError>(this.py()) => return Ok(false),
+        fd => fd?,
+    };
     this.get().check_no_transport(this.py(), fd)?;
     if core.is_closed() {
         return Ok(false);
@@ -92,24 +96,31 @@ fn cancel(py: Python<'_>, former: Option<Job>) -> PyResult<()> {
 /// The number of `fd`, which is one or has a `fileno()`.
 ///
 /// # Errors
-/// ValueError if it is neither, or negative (as `selectors` says it).
+/// ValueError if it is neither, or negative (as `selectors` says it); OverflowError if it is too big for one.
 pub fn descriptor(fd: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     let py = fd.py();
-    let number: i64 = match fd.extract() {
-        Ok(number) => number,
-        Err(_) => {
-            let number = fd.call_method0(intern!(py, "fileno")).and_then(|number| number.extract());
-            number.map_err(|error| {
-                let invalid = PyValueError::new_err(format!("Invalid file object: {fd:?}"));
-                invalid.set_cause(py, Some(error));
-                invalid
-            })?
+    let number = if fd.is_instance_of::<PyInt>() { Ok(fd.clone()) } else { file_number(fd) };
+    let number = number.map_err(|error| {
+        // Other errors are those of a `fileno()` of the user's own.
+        let is_no_file = error.is_instance_of::<PyAttributeError>(py)
+            || error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py);
+        if !is_no_file {
+            return error;
         }
-    };
-    RawFd::try_from(number)
-        .ok()
-        .filter(|number| *number as i64 >= 0)
-        .ok_or_else(|| PyValueError::new_err(format!("Invalid file descriptor: {number}")))
+        let invalid = PyValueError::new_err(format!("Invalid file object: {fd:?}"));
+        invalid.set_cause(py, Some(error));
+        invalid
+    })?;
+    if number.lt(0)? {
+        return Err(PyValueError::new_err(format!("Invalid file descriptor: {number}")));
+    }
+    number.extract().map_err(|_| PyOverflowError::new_err(format!("{number} is too large for a file descriptor")))
+}
+
+fn file_number<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let number = file.call_method0(intern!(file.py(), "fileno"))?;
+    file.py().get_type::<PyInt>().call1((number,))
 }
 
 impl Loop {

@@ -10,4 +10,5 @@ pub mod exit;
 pub mod method;
 #[cfg(unix)]
 pub mod wakeup;
+#[cfg(unix)]
 pub mod window;

@@ -22,7 +22,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::address::RawAddress;
-use super::stream::{WARN_AFTER_LOST_WRITES, settle_waiter, warn_unclosed, water_marks};
+use super::stream::{Mark, WARN_AFTER_LOST_WRITES, settle_waiter, warn_unclosed, water_marks};
 use crate::core::{Confined, Core, Job, READ_SIZE};
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
 use crate::event_loop::sockets::SEND_FLAGS;
@@ -630,7 +630,7 @@ impl DatagramTransport {
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
         state.high.set(high);
@@ -651,7 +651,8 @@ impl DatagramTransport {
         visit.call(&self.the_loop)?;
         let state = self.state.unguarded();
         visit.call(&state.extra)?;
-        for cell in [&state.socket, &state.protocol, &state.context, &state.waiter, &state.reason, &state.remote] {
+        // Not the socket: it refers to nothing, and must be whole when the last of this transport closes it.
+        for cell in [&state.protocol, &state.context, &state.waiter, &state.reason, &state.remote] {
             if let Ok(content) = cell.try_borrow()
                 && let Some(content) = &*content
             {

@@ -23,7 +23,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::stream::{warn_unclosed, water_marks};
+use super::stream::{Mark, warn_unclosed, water_marks};
 use crate::core::{Call, Confined, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::context::{copy_current, run_in};
@@ -250,7 +250,8 @@ impl End {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.context)?;
         visit.call(&self.extra)?;
-        for cell in [&self.pipe, &self.protocol, &self.reason] {
+        // Not the file: it must be whole when the last of this transport closes it.
+        for cell in [&self.protocol, &self.reason] {
             if let Ok(content) = cell.try_borrow()
                 && let Some(content) = &*content
             {
@@ -823,7 +824,7 @@ impl WritePipe {
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
         state.high.set(high);

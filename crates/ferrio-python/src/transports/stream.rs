@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use ferrio::Direction;
 use ferrio::poll::RawFd;
-use pyo3::exceptions::{PyOSError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyOverflowError, PyResourceWarning, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
@@ -61,7 +61,7 @@ enum Socket {
 }
 
 /// How the protocol takes bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum ProtocolKind {
     Plain,
     Buffered,
@@ -157,6 +157,10 @@ impl StreamTransport {
             None => copy_current(py)?,
         };
         let kind = ProtocolKind::of(&new.protocol)?;
+        if kind != ProtocolKind::Tls {
+            // A protocol that cannot be told of the connection is refused now, not in the next turn.
+            new.protocol.getattr(intern!(py, "connection_made"))?;
+        }
         let state = State {
             fd,
             socket: RefCell::new(socket),
@@ -874,7 +878,7 @@ impl StreamTransport {
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
         state.high.set(high);
@@ -1086,16 +1090,33 @@ pub fn warn_unclosed(py: Python<'_>, description: &str) {
     }
 }
 
+/// A water mark as a caller gives it: any whole number, however large.
+pub struct Mark(i64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Mark {
+    type Error = PyErr;
+
+    fn extract(number: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match number.extract() {
+            Err(error) if PyErr::is_instance_of::<PyOverflowError>(&error, number.py()) => {
+                Ok(Mark(if number.gt(0)? { i64::MAX } else { i64::MIN }))
+            }
+            number => number.map(Mark),
+        }
+    }
+}
+
 /// The water marks that the two optional ones stand for.
 ///
 /// # Errors
 /// ValueError unless high >= low >= 0.
-pub fn water_marks(high: Option<i64>, low: Option<i64>) -> PyResult<(usize, usize)> {
+pub fn water_marks(high: Option<Mark>, low: Option<Mark>) -> PyResult<(usize, usize)> {
     water_marks_by_default(high, low, HIGH_WATER)
 }
 
 /// The same with another default for the high one.
-pub fn water_marks_by_default(high: Option<i64>, low: Option<i64>, default: usize) -> PyResult<(usize, usize)> {
+pub fn water_marks_by_default(high: Option<Mark>, low: Option<Mark>, default: usize) -> PyResult<(usize, usize)> {
+    let (high, low) = (high.map(|mark| mark.0), low.map(|mark| mark.0));
     let high = high.unwrap_or_else(|| low.map_or(default as i64, |low| low.saturating_mul(4)));
     let low = low.unwrap_or(high / 4);
     if !(high >= low && low >= 0) {

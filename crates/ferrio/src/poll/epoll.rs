@@ -19,7 +19,8 @@ pub struct Poller {
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<OwnedFd>);
 
-/// Cleared by the first ENOSYS (Linux before 5.11, some sandboxes); timeouts then round up to milliseconds.
+/// Cleared by the first refusal (ENOSYS: Linux before 5.11; EPERM: containers that filter what they do not know);
+/// timeouts then round up to milliseconds.
 static HAS_PWAIT2: AtomicBool = AtomicBool::new(true);
 
 impl Poller {
@@ -106,7 +107,9 @@ impl Poller {
             // older C libraries lack the function.
             let count = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, room, &timeout, no_mask, 0) };
             match check(count) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => HAS_PWAIT2.store(false, Ordering::Relaxed),
+                Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                    HAS_PWAIT2.store(false, Ordering::Relaxed);
+                }
                 result => return result,
             }
         }

@@ -13,7 +13,7 @@ use super::protocol::TlsProtocol;
 use super::{READ_HIGH_WATER, WRITE_HIGH_WATER};
 use crate::core::{Confined, Core};
 use crate::imports::imports;
-use crate::transports::stream::{as_bytes, warn_unclosed, water_marks_by_default};
+use crate::transports::stream::{Mark, as_bytes, warn_unclosed, water_marks_by_default};
 
 /// The encrypted side of a connection.
 #[pyclass(frozen, weakref, name = "SSLTransport", module = "ferrio")]
@@ -164,7 +164,7 @@ impl TlsTransport {
 
     /// Set the water marks in bytes: from high on the protocol's pause_writing() is called, at low resume_writing().
     #[pyo3(signature = (high=None, low=None))]
-    fn set_write_buffer_limits(&self, py: Python<'_>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_write_buffer_limits(&self, py: Python<'_>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks_by_default(high, low, WRITE_HIGH_WATER)?;
         self.with(py, (), |layer| TlsProtocol::set_write_limits(layer, high, low))
     }
@@ -181,7 +181,7 @@ impl TlsTransport {
 
     /// Set the water marks in bytes: from high on the transport below stops reading, at low it goes on.
     #[pyo3(signature = (high=None, low=None))]
-    fn set_read_buffer_limits(&self, py: Python<'_>, high: Option<i64>, low: Option<i64>) -> PyResult<()> {
+    fn set_read_buffer_limits(&self, py: Python<'_>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks_by_default(high, low, READ_HIGH_WATER)?;
         self.with(py, (), |layer| TlsProtocol::set_read_limits(layer, high, low))
     }

@@ -19,6 +19,7 @@ import trustme
 from .support import Loop
 
 SECONDS_PER_TEST = 30
+SOCKET_BUFFER = 128 * 1024  # Bytes, each way; Linux doubles it.
 
 
 def _loop_named(name: str) -> Loop:
@@ -126,10 +127,24 @@ def run(loop):
 
 @pytest.fixture
 def sockets():
-    """A pair of connected TCP sockets, `(ours, peer)`: ours does not block, the peer does, for five seconds."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        peer, _ = listener.accept()
+    """A pair of connected TCP sockets, `(ours, peer)`: ours does not block, the peer does, for five seconds.
+
+    Their buffers are of one size everywhere: a kernel that may grow them to 32 MiB would take in one go what a test
+    writes in order to fill them.
+    """
+
+    def limited():
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+        return sock
+
+    with limited() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ours = limited()
+        ours.connect(listener.getsockname())
+        peer, _ = listener.accept()  # Has the listener's limits.
     ours.setblocking(False)
     peer.settimeout(5)
     with ours, peer:

@@ -16,6 +16,8 @@ pub struct Imports {
     pub tasks: Py<PyDict>,
     /// `asyncio.events`: its `_set_running_loop` is looked up for each run, because tests and tools replace it.
     pub events: Py<PyModule>,
+    pub get_running_loop: Py<PyAny>,
+    pub cancelled_error: Py<PyAny>,
     pub ensure_future: Py<PyAny>,
     pub is_future: Py<PyAny>,
     pub sendfile_not_available: Py<PyAny>,
@@ -76,6 +78,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             futures: py.import("asyncio.futures")?.dict().unbind(),
             tasks: py.import("asyncio.tasks")?.dict().unbind(),
             events: py.import("asyncio.events")?.unbind(),
+            get_running_loop: get(&native, "get_running_loop")?,
+            cancelled_error: get(&asyncio, "CancelledError")?,
             ensure_future: get(&asyncio, "ensure_future")?,
             is_future: get(&asyncio, "isfuture")?,
             sendfile_not_available: get(&asyncio, "SendfileNotAvailableError")?,

@@ -11,8 +11,10 @@ mod event_loop;
 mod ffi;
 mod handle;
 mod imports;
+mod operation;
 #[cfg(unix)]
 mod server;
+mod sync;
 #[cfg(unix)]
 mod transports;
 
@@ -30,6 +32,8 @@ mod _ferrio {
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;
+    #[pymodule_export]
+    use crate::sync::Lock;
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::datagram::DatagramTransport;
@@ -53,8 +57,10 @@ mod _ferrio {
         let (handle, timer_handle) = crate::handle::types(py)?;
         module.add("Handle", handle)?;
         module.add("TimerHandle", timer_handle)?;
+        module.add("Operation", crate::operation::class(py)?)?;
         crate::awaitable::install_slots(py)?;
         crate::event_loop::install_methods(py)?;
+        crate::sync::install_methods(py)?;
         Ok(())
     }
 

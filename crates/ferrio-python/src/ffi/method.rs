@@ -79,16 +79,113 @@ pub fn install(
     doc: &'static CStr,
     function: ffi::PyCFunctionFastWithKeywords,
 ) -> PyResult<()> {
+    let ml_meth = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function };
+    let ml_flags = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+    add(class, ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags, ml_doc: doc.as_ptr() })
+}
+
+/// Puts a definition that lives for ever into a class.
+fn add(class: &Bound<'_, PyType>, definition: ffi::PyMethodDef) -> PyResult<()> {
     let py = class.py();
-    // The interpreter keeps a pointer to the definition for as long as the class lives, that is for ever.
-    let definition = Box::leak(Box::new(ffi::PyMethodDef {
-        ml_name: name.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function },
-        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: doc.as_ptr(),
-    }));
-    // SAFETY: the class is a finished type and the definition lives for ever.
-    let descriptor =
-        unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))? };
-    class.setattr(name.to_string_lossy().as_ref(), descriptor)
+    let definition = Box::leak(Box::new(definition));
+    // SAFETY: the class is a finished type and the definition lives for ever, its name is a C string.
+    unsafe {
+        let descriptor = Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?;
+        class.setattr(CStr::from_ptr(definition.ml_name).to_string_lossy().as_ref(), descriptor)
+    }
+}
+
+/// A method without arguments, as a C function for [`install_noargs`]: `noargs!(Lock, |lock| …)`. The closure captures
+/// nothing, gets a `&Bound<Lock>` and returns a `PyResult<Bound<PyAny>>`.
+macro_rules! noargs {
+    ($class:ty, $body:expr) => {{
+        unsafe extern "C" fn call(
+            object: *mut pyo3::ffi::PyObject,
+            _: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            $crate::ffi::method::guarded(|py| {
+                // SAFETY: a method descriptor calls this with an instance of its class.
+                let this = unsafe { pyo3::Bound::ref_from_ptr(py, &object).cast_unchecked::<$class>() };
+                let body: for<'py> fn(&pyo3::Bound<'py, $class>) -> pyo3::PyResult<pyo3::Bound<'py, pyo3::PyAny>> =
+                    $body;
+                body(this).map(pyo3::Bound::into_ptr)
+            })
+        }
+        call as pyo3::ffi::PyCFunction
+    }};
+}
+pub(crate) use noargs;
+
+/// A method with one argument, as a C function for [`install_onearg`].
+macro_rules! onearg {
+    ($class:ty, $body:expr) => {{
+        unsafe extern "C" fn call(
+            object: *mut pyo3::ffi::PyObject,
+            argument: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            $crate::ffi::method::guarded(|py| {
+                // SAFETY: a method descriptor calls this with an instance of its class and a borrowed argument.
+                let (this, argument) = unsafe {
+                    let this = pyo3::Bound::ref_from_ptr(py, &object).cast_unchecked::<$class>();
+                    (this, pyo3::Bound::<pyo3::PyAny>::from_borrowed_ptr(py, argument))
+                };
+                let body: for<'py> fn(
+                    &pyo3::Bound<'py, $class>,
+                    pyo3::Bound<'py, pyo3::PyAny>,
+                ) -> pyo3::PyResult<pyo3::Bound<'py, pyo3::PyAny>> = $body;
+                body(this, argument).map(pyo3::Bound::into_ptr)
+            })
+        }
+        call as pyo3::ffi::PyCFunction
+    }};
+}
+pub(crate) use onearg;
+
+/// A method with arguments, as a C function for [`install`]; the closure gets them as [`Arguments`].
+macro_rules! fastcall {
+    ($class:ty, $body:expr) => {{
+        unsafe extern "C" fn call(
+            object: *mut pyo3::ffi::PyObject,
+            values: *const *mut pyo3::ffi::PyObject,
+            count: pyo3::ffi::Py_ssize_t,
+            names: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            $crate::ffi::method::guarded(|py| {
+                // SAFETY: a method descriptor calls this with an instance of its class and the arguments of this call.
+                let (this, arguments) = unsafe {
+                    let this = pyo3::Bound::ref_from_ptr(py, &object).cast_unchecked::<$class>();
+                    (this, $crate::ffi::method::Arguments::new(py, values, count, names))
+                };
+                let body: for<'a, 'py> fn(
+                    &pyo3::Bound<'py, $class>,
+                    $crate::ffi::method::Arguments<'a, 'py>,
+                ) -> pyo3::PyResult<pyo3::Bound<'py, pyo3::PyAny>> = $body;
+                body(this, arguments).map(pyo3::Bound::into_ptr)
+            })
+        }
+        call as pyo3::ffi::PyCFunctionFastWithKeywords
+    }};
+}
+pub(crate) use fastcall;
+
+/// Puts a METH_NOARGS method into a class, made by [`noargs`] for that very class.
+pub fn install_noargs(
+    class: &Bound<'_, PyType>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+) -> PyResult<()> {
+    let ml_meth = ffi::PyMethodDefPointer { PyCFunction: function };
+    add(class, ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags: ffi::METH_NOARGS, ml_doc: doc.as_ptr() })
+}
+
+/// Puts a METH_O method into a class, made by [`onearg`] for that very class.
+pub fn install_onearg(
+    class: &Bound<'_, PyType>,
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunction,
+) -> PyResult<()> {
+    let ml_meth = ffi::PyMethodDefPointer { PyCFunction: function };
+    add(class, ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags: ffi::METH_O, ml_doc: doc.as_ptr() })
 }

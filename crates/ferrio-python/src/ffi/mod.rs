@@ -7,7 +7,9 @@ pub mod bytes;
 pub mod context;
 pub mod error;
 pub mod exit;
+pub mod guarded;
 pub mod method;
+pub mod spare;
 #[cfg(unix)]
 pub mod wakeup;
 #[cfg(unix)]

@@ -5,6 +5,9 @@ The files:
     paired.py     interleaved rounds, medians and ratios, the table
     processes.py  server and client, each on its CPU
     network.py    rows with a server process and a client process
-    micro.py      rows inside one process
+    one_process.py  rows inside one process:
+    micro.py      what a loop does by itself
+    primitives.py asyncio's other half: queues, locks, gather, streams
+    row.py        what makes a function a row
     load/         the client process, in Rust
 """

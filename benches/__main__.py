@@ -7,7 +7,7 @@ import re
 import sys
 from statistics import median
 
-from benches import loops, micro, network, paired
+from benches import loops, network, one_process, paired
 
 FULL = {"micro_rounds": 9, "network_rounds": 7, "seconds": 1.0}
 QUICK = {"micro_rounds": 5, "network_rounds": 3, "seconds": 0.4}
@@ -61,7 +61,7 @@ def main():
     *bases, subject = present
 
     document = {"python": sys.version, "machine": platform.platform(), "absent": absent, "effort": effort, "rows": []}
-    for title, kind, rounds in ("One process", micro, "micro_rounds"), ("Server and client", network, "network_rounds"):
+    for title, kind, rounds in ("One process", one_process, "micro_rounds"), ("Server and client", network, "network_rounds"):
         names = [name for name in kind.ROWS if re.search(options.rows, name)]
         results = [measure(kind, name, present, effort[rounds], effort) for name in names]
         document["rows"] += results

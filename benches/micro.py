@@ -1,34 +1,11 @@
-"""Rows inside one process: what a loop's own operations cost.
-
-A row is a function of the loop and a count; `@row` says how many operations it does and which clock counts. A worker
-process per row and loop (`python -m benches.micro ROW FACTORY`) lives through all rounds, so that these can be
-interleaved without paying for start-up.
-"""
+"""Rows inside one process: what a loop's own operations cost."""
 
 import asyncio
-import contextlib
-import faulthandler
-import json
 import queue
 import socket
-import subprocess
-import sys
 import threading
-import time
 
-from benches import processes
-from benches.loops import factory
-
-ROWS = {}
-CPU, WALL = time.process_time, time.perf_counter
-
-
-def row(name, count, clock=CPU, unit="ns"):
-    def register(function):
-        ROWS[name] = {"function": function, "count": count, "clock": clock, "unit": unit}
-        return function
-
-    return register
+from benches.row import WALL, row
 
 
 def run_until_stopped(loop, callback, *args):
@@ -188,63 +165,3 @@ def spawn(loop, count):
             await process.wait()
 
     loop.run_until_complete(main())
-
-
-class Worker:
-    """A process with one loop that measures a row as often as it is asked."""
-
-    def __init__(self, name, spec):
-        command = [sys.executable, "-m", "benches.micro", name, spec]
-        self._process = subprocess.Popen(
-            command, cwd=processes.ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            preexec_fn=processes.pin(processes.SERVER_CPU),
-        )  # fmt: skip
-
-    def measure(self):
-        with contextlib.suppress(BrokenPipeError):
-            print(file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise processes.Failure(f"the process ended with status {self._process.wait()}")
-        return json.loads(answer)
-
-    def close(self):
-        self._process.kill()
-        self._process.communicate()
-
-
-def start(name, spec):
-    """What is to be measured, as a context manager: a warm worker."""
-    worker = Worker(name, spec)
-    with contextlib.suppress(processes.Failure):  # which the first round will report
-        worker.measure()
-    return contextlib.closing(worker)
-
-
-def measure(name, worker, effort):
-    """One round: the cost of an operation."""
-    return {"cost": worker.measure()}
-
-
-def unit(name):
-    return f"{ROWS[name]['unit']} {'CPU' if ROWS[name]['clock'] is CPU else 'elapsed'}"
-
-
-def main():
-    name, spec = sys.argv[1:]
-    entry = ROWS[name]
-    loop = factory(spec)()
-    asyncio.set_event_loop(loop)
-    for _ in sys.stdin:
-        # A loop that hangs fails.
-        faulthandler.dump_traceback_later(60, exit=True)
-        started = entry["clock"]()
-        entry["function"](loop, entry["count"])
-        taken = entry["clock"]() - started
-        faulthandler.cancel_dump_traceback_later()
-        print(json.dumps(taken / entry["count"] * {"ns": 1e9, "us": 1e6}[entry["unit"]]), flush=True)
-    loop.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,7 @@ Importing it changes nothing in asyncio. Three ways to use it::
 from ._ferrio import __version__
 from ._install import install, uninstall
 from .event_loop import EventLoop, new_event_loop
+from .locks import Lock
 from .servers import Server
 
 __all__ = ["EventLoop", "Server", "__version__", "install", "new_event_loop", "run", "uninstall"]

@@ -1,0 +1,79 @@
+"""The rows inside one process: how they are measured. What they are is in micro.py and primitives.py.
+
+A row is a function of the loop and a count; `@row` says how many operations it does and which clock counts. A worker
+process per row and loop (`python -m benches.one_process ROW FACTORY`) lives through all rounds, so that these can be
+interleaved without paying for start-up.
+"""
+
+import asyncio
+import contextlib
+import faulthandler
+import json
+import subprocess
+import sys
+
+from benches import micro, primitives, processes
+from benches.loops import factory
+from benches.row import CPU, ROWS
+
+__all__ = ["ROWS", "measure", "micro", "primitives", "start", "unit"]
+
+
+class Worker:
+    """A process with one loop that measures a row as often as it is asked."""
+
+    def __init__(self, name, spec):
+        command = [sys.executable, "-m", "benches.one_process", name, spec]
+        self._process = subprocess.Popen(
+            command, cwd=processes.ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            preexec_fn=processes.pin(processes.SERVER_CPU),
+        )  # fmt: skip
+
+    def measure(self):
+        with contextlib.suppress(BrokenPipeError):
+            print(file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise processes.Failure(f"the process ended with status {self._process.wait()}")
+        return json.loads(answer)
+
+    def close(self):
+        self._process.kill()
+        self._process.communicate()
+
+
+def start(name, spec):
+    """What is to be measured, as a context manager: a warm worker."""
+    worker = Worker(name, spec)
+    with contextlib.suppress(processes.Failure):  # which the first round will report
+        worker.measure()
+    return contextlib.closing(worker)
+
+
+def measure(name, worker, effort):
+    """One round: the cost of an operation."""
+    return {"cost": worker.measure()}
+
+
+def unit(name):
+    return f"{ROWS[name]['unit']} {'CPU' if ROWS[name]['clock'] is CPU else 'elapsed'}"
+
+
+def main():
+    name, spec = sys.argv[1:]
+    entry = ROWS[name]
+    loop = factory(spec)()
+    asyncio.set_event_loop(loop)
+    for _ in sys.stdin:
+        # A loop that hangs fails.
+        faulthandler.dump_traceback_later(60, exit=True)
+        started = entry["clock"]()
+        entry["function"](loop, entry["count"])
+        taken = entry["clock"]() - started
+        faulthandler.cancel_dump_traceback_later()
+        print(json.dumps(taken / entry["count"] * {"ns": 1e9, "us": 1e6}[entry["unit"]]), flush=True)
+    loop.close()
+
+
+if __name__ == "__main__":
+    main()

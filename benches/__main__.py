@@ -61,7 +61,10 @@ def main():
     *bases, subject = present
 
     document = {"python": sys.version, "machine": platform.platform(), "absent": absent, "effort": effort, "rows": []}
-    for title, kind, rounds in ("One process", one_process, "micro_rounds"), ("Server and client", network, "network_rounds"):
+    for title, kind, rounds in (
+        ("One process", one_process, "micro_rounds"),
+        ("Server and client", network, "network_rounds"),
+    ):
         names = [name for name in kind.ROWS if re.search(options.rows, name)]
         results = [measure(kind, name, present, effort[rounds], effort) for name in names]
         document["rows"] += results

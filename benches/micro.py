@@ -1,6 +1,7 @@
 """Rows inside one process: what a loop's own operations cost."""
 
 import asyncio
+import contextlib
 import queue
 import socket
 import threading

@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 
-from benches.row import WALL, row
+from benches.row import CPU, WALL, row
 
 
 def run_until_stopped(loop, callback, *args):

@@ -170,11 +170,10 @@ if __name__ == "__main__":
 
 def test_without_policies_install_replaces_the_function_that_makes_loops():
     code = """
-import asyncio
+import asyncio, ferrio
 # Away from where users find it; asyncio's own modules keep theirs, which the rest of this CPython needs.
 vars(asyncio).pop("set_event_loop_policy", None)
 vars(asyncio).pop("__getattr__", None)
-import ferrio
 stock = asyncio.new_event_loop
 ferrio.install()
 async def main(): return type(asyncio.get_running_loop())

@@ -1,33 +1,40 @@
 """ferrio: asyncio, the whole of it, implemented in Rust.
 
-Importing it changes nothing in asyncio. Three ways to use it::
+Importing it changes nothing in asyncio. The ways to use it::
 
-    ferrio.run(main())
+    import ferrio as asyncio                    # every name of asyncio; where ferrio has its own, that one
+    ferrio.run(main())                          # asyncio as it is, on ferrio's loop
     asyncio.run(main(), loop_factory=ferrio.new_event_loop)
-    python -m ferrio script.py
+    ferrio.install()                            # ferrio's loop, queues, locks, … for all that says `asyncio`
+    python -m ferrio script.py                  # the same from outside
 """
 
+import asyncio as _asyncio
+import sys as _sys
+
+# All names first, so that what ferrio has of its own takes their places.
+from asyncio import *
+
+from . import locks, runners
 from ._ferrio import __version__
 from ._install import install, uninstall
 from .event_loop import EventLoop, new_event_loop
-from .locks import Lock
+from .locks import *
+from .runners import *
 from .servers import Server
 
-__all__ = ["EventLoop", "Server", "__version__", "install", "new_event_loop", "run", "uninstall"]
+__all__ = ["EventLoop", "Server", "__version__", "install", "new_event_loop", "uninstall"]
+__all__ += {*_asyncio.__all__, *locks.__all__, *runners.__all__} - {*__all__}
 
 #: The class under the name that other loops give it.
 Loop = EventLoop
 
-
-def run(main, *, debug=None, loop_factory=None):
-    """Run a coroutine on a new ferrio loop, as ``asyncio.run`` does; returns its result.
-
-    :raises RuntimeError: if a loop runs in this thread already.
-    """
-    import asyncio
-
-    with asyncio.Runner(debug=debug, loop_factory=loop_factory or new_event_loop) as runner:
-        return runner.run(main)
+# asyncio's submodules, under their names here: `ferrio.subprocess` is a module of ferrio or asyncio's own.
+for _name, _module in list(_sys.modules.items()):
+    _package, _, _name = _name.partition(".")
+    if _package == "asyncio" and _name and f"{__name__}.{_name}" not in _sys.modules:
+        _sys.modules[f"{__name__}.{_name}"] = globals()[_name] = _module
+del _name, _module, _package
 
 
 def __getattr__(name):
@@ -36,4 +43,7 @@ def __getattr__(name):
         from .policy import EventLoopPolicy
 
         return EventLoopPolicy
+    if not name.startswith("_") and hasattr(_asyncio, name):
+        # A name that asyncio, too, gives only when asked (the classes of policies).
+        return getattr(_asyncio, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -11,11 +11,13 @@ import sys
 from importlib import machinery, util
 from types import ModuleType
 
-USAGE = "usage: ferrio [-h] [-V] (script.py | directory | archive.zip | -m module | -c code | -) [arguments]"
+USAGE = (
+    "usage: ferrio [-h] [-V] [--loop-only] (script.py | directory | archive.zip | -m module | -c code | -) [arguments]"
+)
 
 HELP = f"""{USAGE}
 
-Run an asyncio program, unmodified, on ferrio's event loop.
+Run an asyncio program, unmodified, on ferrio.
 
   script.py     a file; or a directory or zip archive with a __main__.py in it
   -m module     a module, as `python -m module`
@@ -23,14 +25,23 @@ Run an asyncio program, unmodified, on ferrio's event loop.
   -             read the program from standard input
   -h, --help    show this and exit
   -V, --version show the version and exit
+  --loop-only   ferrio's event loop, but asyncio's own queues, locks, streams, gather, …
 
-asyncio.run(), asyncio.Runner() and asyncio.new_event_loop() make ferrio's loop. A program that names another loop or
-policy itself keeps it. Options for the interpreter go before `-m`:  python -X dev -m ferrio script.py"""
+asyncio.run(), asyncio.Runner() and asyncio.new_event_loop() make ferrio's loop, and asyncio.Queue, asyncio.gather, … are
+ferrio's. A program that names another loop or policy itself keeps it. Options for the interpreter go before `-m`:  python -X dev -m ferrio script.py"""
+
+
+#: What goes to `install()`.
+_options: dict[str, bool] = {}
 
 
 def main():
     """Run what the command line says; what returns or raises becomes the process's exit status."""
-    match sys.argv[1:]:
+    words = sys.argv[1:]
+    if words[:1] == ["--loop-only"]:
+        _options["loop_only"] = True
+        del words[0]
+    match words:
         case [("-h" | "--help"), *_]:
             print(HELP)
         case [("-V" | "--version"), *_]:
@@ -127,7 +138,7 @@ def _prepare(first_path, **attributes):
     if "__file__" in attributes and sys.version_info < (3, 15):
         module.__cached__ = None
     sys.modules["__main__"] = module
-    install()
+    install(**_options)
     return module.__dict__
 
 

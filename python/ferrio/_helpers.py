@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import types
+import warnings
 from asyncio import base_subprocess, format_helpers
+from pathlib import Path
 
 logger = logging.getLogger("asyncio")
 
@@ -156,3 +158,9 @@ def log_datagram_endpoint(local_addr, remote_addr, transport, protocol):
         logger.info(text, local_addr, remote_addr, transport, protocol)
     else:
         logger.debug("Datagram endpoint remote_addr=%r created: (%r, %r)", remote_addr, transport, protocol)
+
+
+def warn_outside_asyncio(message):
+    """Warn in the name of the first caller who is neither ferrio nor asyncio."""
+    inside = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
+    warnings.warn(message, DeprecationWarning, skip_file_prefixes=inside)

@@ -4,8 +4,8 @@ import asyncio
 import sys
 import threading
 import warnings
-from pathlib import Path
 
+from ._helpers import warn_outside_asyncio
 from .event_loop import new_event_loop
 
 with warnings.catch_warnings():
@@ -39,7 +39,7 @@ class EventLoopPolicy(_AbstractPolicy):
         """The loop that was set in this thread. Before 3.14 the main thread gets a new one if none ever was."""
         if self._local.loop is None and self._creates_on_demand():
             if sys.version_info >= (3, 12):
-                _warn_outside_asyncio("There is no current event loop")
+                warn_outside_asyncio("There is no current event loop")
             self.set_event_loop(self.new_event_loop())
         if self._local.loop is None:
             raise RuntimeError(f"There is no current event loop in thread {threading.current_thread().name!r}.")
@@ -58,7 +58,7 @@ class EventLoopPolicy(_AbstractPolicy):
         def get_child_watcher(self):
             """asyncio's watcher of child processes, for programs that use it directly."""
             if sys.version_info >= (3, 12):
-                _warn_outside_asyncio("'get_child_watcher' is deprecated as of Python 3.12")
+                warn_outside_asyncio("'get_child_watcher' is deprecated as of Python 3.12")
             if self._watcher is None:
                 self._watcher = asyncio.ThreadedChildWatcher()
             return self._watcher
@@ -66,11 +66,5 @@ class EventLoopPolicy(_AbstractPolicy):
         def set_child_watcher(self, watcher):
             """What get_child_watcher() returns from here on."""
             if sys.version_info >= (3, 12):
-                _warn_outside_asyncio("'set_child_watcher' is deprecated as of Python 3.12")
+                warn_outside_asyncio("'set_child_watcher' is deprecated as of Python 3.12")
             self._watcher = watcher
-
-
-def _warn_outside_asyncio(message):
-    """Warn in the name of the first caller who is neither ferrio nor asyncio."""
-    inside = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
-    warnings.warn(message, DeprecationWarning, skip_file_prefixes=inside)

@@ -76,6 +76,13 @@ def point(factory):
     return counter
 
 
+def install_natives():
+    """Puts ferrio's queues, locks, streams, … in the places of asyncio's, as `ferrio.install()` does. The loop is led elsewhere."""
+    from ferrio._install import install_natives
+
+    install_natives()
+
+
 def point_helpers(module):
     """Frees the helpers of a test module from private attributes, after it has been imported."""
     if hasattr(module, "GatherTestsBase"):

@@ -3,6 +3,7 @@
     python tests/conformance/run.py                      all tests of this interpreter, about a minute
     python tests/conformance/run.py --only test_sock     those whose id contains the words (or matches the pattern)
     python tests/conformance/run.py --factory asyncio    the same tests on the stock loop, for comparison
+    python tests/conformance/run.py --native             with ferrio's queues, locks, streams, gather, … installed as well
 
 Every test whose failure is not excepted in exceptions.toml must pass, every excepted test must fail, and every class of tests that is not
 named there as making no loop must have made one of the factory's. Tests are bounded in time: a hang is a failure. Details are left in
@@ -48,17 +49,19 @@ def version(text):
 class Exceptions:
     """exceptions.toml, as far as it concerns this interpreter and factory."""
 
-    def __init__(self, path, factory):
+    def __init__(self, path, factory, native=False):
         tables = tomllib.loads(path.read_text())
         here = {
             name: [entry for entry in tables.get(name, []) if self.applies(entry)]
-            for name in ("left_out", "no_loop", "private", "courtesy", "environment")
+            for name in ("left_out", "no_loop", "private", "courtesy", "native", "environment")
         }
         self.left_out = [pattern for entry in here["left_out"] for pattern in entry["tests"]]
         self.no_loop = [pattern for entry in here["no_loop"] for pattern in entry["tests"]]
         failing = here["environment"]
         if not pointing.is_stock(factory):
             failing += here["private"]
+        if native:
+            failing += here["native"]
         if factory.startswith("opaque:"):
             failing += here["courtesy"]
         self.reasons = {pattern: entry["reason"] for entry in failing for pattern in entry["tests"]}
@@ -103,6 +106,7 @@ class Job:
         argument = {
             "module": self.module,
             "factory": self.options.factory,
+            "native": self.options.native,
             "only": self.options.only,
             "leave_out": self.left_out,
             "done": list(self.results),
@@ -243,6 +247,9 @@ def parse(arguments):
         help="what makes the loops (default: %(default)s)",
     )
     parser.add_argument(
+        "--native", action="store_true", help="with ferrio's queues, locks, streams, … in the places of asyncio's"
+    )
+    parser.add_argument(
         "--only", action="append", metavar="PATTERN", help="part of a test's id, or a pattern with *; may be repeated"
     )
     parser.add_argument(
@@ -273,8 +280,8 @@ def modules(options):
 
 def main(arguments=None):
     options = parse(arguments)
-    exceptions = Exceptions(HERE / "exceptions.toml", options.factory)
-    loop = options.factory.split(":")[0]
+    exceptions = Exceptions(HERE / "exceptions.toml", options.factory, options.native)
+    loop = options.factory.split(":")[0] + ("-native" if options.native else "")
     directory = PROJECT / "build" / "conformance" / f"{loop}-{sys.version_info.major}.{sys.version_info.minor}"
     directory.mkdir(parents=True, exist_ok=True)
     say = (lambda *words: None) if options.json else print

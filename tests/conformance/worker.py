@@ -141,6 +141,8 @@ def main():
     # What regrtest runs with when no `-u` is given: no network, nothing that needs much time or memory.
     support.use_resources = {}
     counter = pointing.point(job["factory"])
+    if job["native"]:
+        pointing.install_natives()
     with open(job["events"], "a") as events:
         reporter = Reporter(events, counter, job["timeout"])
         try:

@@ -71,7 +71,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let base_events = py.import("asyncio.base_events")?;
         let native = py.import("_asyncio")?;
         let sys = py.import("sys")?;
-        let transports = py.import("ferrio.transports")?;
+        let transports = py.import("ferrio._transports")?;
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
         Ok(Imports {
             future: get(&native, "Future")?,

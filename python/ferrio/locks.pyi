@@ -1,0 +1,3 @@
+from asyncio.locks import Lock as Lock
+
+__all__ = ["Lock"]

@@ -25,6 +25,9 @@ def run(main, *, debug=None, loop_factory=None):
     """
     import asyncio
 
+    if asyncio._get_running_loop() is not None:
+        # Before there is a loop that could not be shut down.
+        raise RuntimeError("ferrio.run() cannot be called from a running event loop")
     with asyncio.Runner(debug=debug, loop_factory=loop_factory or new_event_loop) as runner:
         return runner.run(main)
 

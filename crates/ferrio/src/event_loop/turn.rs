@@ -3,7 +3,6 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::watching::wake_all;
 use super::{Due, Engine, Work};
 use crate::cause::{Cause, Kind};
 use crate::descriptors::{Direction, Watcher, split};
@@ -149,9 +148,9 @@ impl<H: Host> Engine<H> {
                 None => None,
             }
         });
-        if let Some(waiters) = waiters {
-            self.cause.set(cause);
-            wake_all(waiters);
+        for waiter in waiters.into_iter().flat_map(Watcher::into_waiters) {
+            self.cause.set(waiter.cause.unwrap_or(cause));
+            waiter.waker.wake();
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use super::Engine;
+use crate::cause::Cause;
 use crate::descriptors::{Direction, Slot, WaitId, Waiter, Watcher, token};
 use crate::fork;
 use crate::host::Host;
@@ -37,10 +38,21 @@ impl<H: Host> Engine<H> {
 
     /// As [`wake_on`](Self::wake_on), with a name for the wait, so that [`leave_wait`](Self::leave_wait) can end it.
     pub fn join_wait(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId> {
+        self.join_wait_for(fd, direction, waker, None)
+    }
+
+    /// As [`join_wait`](Self::join_wait), for a descriptor that only carries news: `cause` is what it is news of.
+    pub(crate) fn join_wait_for(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+        cause: Option<Cause>,
+    ) -> io::Result<WaitId> {
         self.notice_fork()?;
         let id = WaitId(self.waits.get());
         self.waits.set(id.0 + 1);
-        let mut waiter = Some(Waiter { id, waker });
+        let mut waiter = Some(Waiter { id, waker, cause });
         let joined = self.descriptors.with(|all| {
             let Some(slot) = all.get(fd) else { return Ok(()) };
             match &mut slot.watchers[direction as usize] {
@@ -279,7 +291,7 @@ impl<H: Host> Engine<H> {
     }
 }
 
-pub(super) fn wake_all<J>(watcher: Watcher<J>) {
+fn wake_all<J>(watcher: Watcher<J>) {
     watcher.into_waiters().for_each(|waiter| waiter.waker.wake());
 }
 

@@ -254,7 +254,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             cleanup_socket=cleanup_socket,
         )
 
-    # --- files -------------------------------------------------------------------------------------------------------
+    # --- sockets and files -------------------------------------------------------------------------------------------------------
 
     async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
         """Send ``count`` bytes (None: all) of a file opened in binary mode, from ``offset``. Returns how many."""
@@ -262,6 +262,11 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
 
     async def _sendfile_native(self, transport, file, offset, count):
         return await sendfile.by_kernel(self, transport, file, offset, count)
+
+    def _stop_serving(self, sock):
+        # asyncio's own Server, and whoever plays one, closes its sockets by this.
+        self.remove_reader(sock.fileno())
+        sock.close()
 
     # --- async generators --------------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ def run(main, *, debug=None, loop_factory=None):
     :raises RuntimeError: if a loop runs in this thread already.
     """
     if asyncio._get_running_loop() is not None:
-        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+        raise RuntimeError("ferrio.run() cannot be called from a running event loop")
     with Runner(debug=debug, loop_factory=loop_factory) as runner:
         return runner.run(main)
 

@@ -134,7 +134,8 @@ def sockets():
     """
 
     def limited():
-        sock = socket.socket()
+        # With its protocol: asyncio takes a socket without one for something else than TCP.
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
         return sock

@@ -38,6 +38,7 @@ def test_ferrio_offers_a_function_and_a_class_that_make_loops():
 
 
 @pytest.mark.ferrio_only("these are ferrio's names")
+@pytest.mark.filterwarnings("error")
 def test_ferrio_run_runs_on_a_ferrio_loop():
     import ferrio
 

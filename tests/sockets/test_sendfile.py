@@ -134,6 +134,15 @@ def test_without_fallback_such_a_file_is_refused(run, pair, file):
     run(main)
 
 
+@pytest.mark.parametrize("fallback", [None, 0, ""], ids=repr)
+def test_what_is_false_means_no_fallback(run, pair, fallback):
+    async def main(loop):
+        with pytest.raises(asyncio.SendfileNotAvailableError, match="not a regular file"):
+            await loop.sock_sendfile(pair[0], io.BytesIO(b"x"), fallback=fallback)
+
+    run(main)
+
+
 def test_without_fallback_a_refusal_of_the_kernel_is_told(run, pair, file, monkeypatch):
     async def main(loop):
         refuse(monkeypatch)
@@ -196,6 +205,7 @@ def test_reading_goes_by_the_buffer_size_of_asyncio(run, pair, monkeypatch):
         ((0, 0), ValueError, r"count must be a positive integer \(got 0\)"),
         ((0, -1), ValueError, r"count must be a positive integer \(got -1\)"),
         ((-1,), ValueError, r"offset must be a non-negative integer \(got -1\)"),
+        ((None,), TypeError, r"offset must be a non-negative integer \(got None\)"),
         ((1.5,), TypeError, r"offset must be a non-negative integer \(got 1.5\)"),
     ],
 )

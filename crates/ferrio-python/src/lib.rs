@@ -1,7 +1,7 @@
 //! ferrio's Python half: asyncio's objects over the engine.
 //!
 //! This file only says what the extension module offers; `python/ferrio` is the face that users import. The way of
-//! one await leads through `awaitable.rs` (what a coroutine awaits), `event_loop/` (the loop's methods), `core.rs`
+//! one await leads through `awaitable/` (what a coroutine awaits), `event_loop/` (the loop's methods), `core.rs`
 //! (what every native object of one loop shares) and down into the engine crate.
 
 mod awaitable;

@@ -5,6 +5,7 @@
 
 use std::task::Waker;
 
+use crate::cause::Cause;
 use crate::poll::{Interest, Mode, RawFd};
 
 /// Reading or writing.
@@ -24,6 +25,8 @@ pub struct WaitId(pub(crate) u64);
 pub(crate) struct Waiter {
     pub id: WaitId,
     pub waker: Waker,
+    /// What its news is, if the descriptor only carries it.
+    pub cause: Option<Cause>,
 }
 
 /// Who is told when a descriptor has news.

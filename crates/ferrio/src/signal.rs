@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook_registry::{SigId, register, unregister};
 
+use crate::cause::{Cause, Kind};
 use crate::net::Watched;
 
 pub use libc::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
@@ -83,7 +84,8 @@ impl Signal {
         // SAFETY: the handler swaps an atomic and calls send(2), both allowed at any time; it never locks, allocates or
         // panics, and the registry does not drop it while it runs.
         let registration = unsafe { register(number, handler)? };
-        Ok(Signal { number, registration, came, news: Watched::new(news) })
+        let news = Watched::with_news_of(Cause::new(Kind::Signal, number as u64), news);
+        Ok(Signal { number, registration, came, news })
     }
 
     /// Waits for the signal. Signals that came since the last call, or since the making, count as one.

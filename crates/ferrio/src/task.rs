@@ -30,11 +30,12 @@ pub trait Reactor: Any {
     fn wake_at(&self, when: u64, waker: Waker) -> TimerId;
     /// Cancels a timer of [`wake_at`](Self::wake_at); one that has fired is no error.
     fn forget_timer(&self, id: TimerId);
-    /// Wakes `waker` the next time `fd` has news, together with whoever else waits for it.
+    /// Wakes `waker` the next time `fd` has news, together with whoever else waits for it. `cause` is what it is news of,
+    /// if not of the descriptor itself.
     ///
     /// # Errors
     /// The operating system's, if it cannot watch `fd`; `AlreadyExists` if the host language watches it.
-    fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId>;
+    fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker, cause: Option<Cause>) -> io::Result<WaitId>;
     /// Whether a wait of [`wake_on`](Self::wake_on) is still on; if it is, `waker` is the one that will be woken.
     fn renew(&self, fd: RawFd, direction: Direction, id: WaitId, waker: &Waker) -> bool;
     /// Ends a wait of [`wake_on`](Self::wake_on); one that is over is no error.
@@ -74,8 +75,8 @@ impl<H: Host> Reactor for Engine<H> {
         drop(self.cancel_timer(id));
     }
 
-    fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId> {
-        self.join_wait(fd, direction, waker)
+    fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker, cause: Option<Cause>) -> io::Result<WaitId> {
+        self.join_wait_for(fd, direction, waker, cause)
     }
 
     fn renew(&self, fd: RawFd, direction: Direction, id: WaitId, waker: &Waker) -> bool {

@@ -3,20 +3,23 @@
 
 mod common;
 
+use std::future::Future;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Context;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::*;
 use ferrio::Direction::{Read as ReadSide, Write as WriteSide};
-use ferrio::cause::Cause;
+use ferrio::cause::{Cause, Kind};
 use ferrio::clock::Clock;
 use ferrio::event_loop::Engine;
 use ferrio::ready::Order;
+use ferrio::signal::{SIGUSR1, Signal};
 use ferrio::task::with_current;
 
 /// A socket with something to read in it, and the other end.
@@ -142,6 +145,28 @@ fn every_entry_knows_its_cause() {
     engine.turn(()).unwrap();
     assert_eq!(written(&engine), ["Outside", "Thread", "Descriptor", "Timer", "Step"]);
     assert_eq!(engine.steps(), 6);
+}
+
+#[test]
+fn whoever_waits_for_a_signal_runs_because_of_the_signal() {
+    let engine = new_loop();
+    let mut signal = Signal::new(SIGUSR1).unwrap();
+    let receiving = Arc::new(Mutex::new(Box::pin(async move { signal.recv().await })));
+    let waiting = receiving.clone();
+    engine.soon(job(move |_| {
+        let told = waker(|| {
+            with_engine(|engine| {
+                engine.host.0.borrow_mut().push(format!("{:?}", engine.cause()));
+                engine.stop();
+            });
+        });
+        assert!(waiting.lock().unwrap().as_mut().poll(&mut Context::from_waker(&told)).is_pending());
+        // SAFETY: has no preconditions; there is a handler for the signal.
+        assert_eq!(unsafe { libc::raise(SIGUSR1) }, 0);
+    }));
+    engine.run(()).unwrap();
+    assert_eq!(written(&engine), [format!("{:?}", Cause::new(Kind::Signal, SIGUSR1 as u64))]);
+    drop(receiving);
 }
 
 // --- time ----------------------------------------------------------------------------------------------------------

@@ -27,23 +27,23 @@ impl Loop {
     /// Send a file over a connected stream socket, count bytes from offset (None: all to the end). Returns how many
     /// bytes were sent; the file's position says the same, also after an error.
     #[pyo3(
-        signature = (sock, file, offset=None, count=None, *, fallback=None),
+        signature = (sock, file, offset=Given::default(), count=None, *, fallback=Given::default()),
         text_signature = "($self, sock, file, offset=0, count=None, *, fallback=True)"
     )]
     fn sock_sendfile<'py>(
         this: &Bound<'py, Self>,
         sock: Py<PyAny>,
         file: Py<PyAny>,
-        offset: Option<Py<PyAny>>,
+        offset: Given,
         count: Option<Py<PyAny>>,
-        fallback: Option<Py<PyAny>>,
+        fallback: Given,
     ) -> PyResult<Bound<'py, PyAny>> {
         let core = this.get().core.clone();
         awaitable(this, &this.get().core, "Loop.sock_sendfile", async move {
             let (part, fallback) = Python::attach(|py| {
                 check_socket(&core, sock.bind(py))?;
                 let part = check_part(sock.bind(py), file.bind(py), offset, count)?;
-                let fallback = fallback.map_or(Ok(true), |fallback| fallback.bind(py).is_truthy());
+                let fallback = fallback.0.map_or(Ok(true), |fallback| fallback.bind(py).is_truthy());
                 PyResult::Ok((part, fallback?))
             })?;
             let target = |py: Python<'_>| {
@@ -69,7 +69,7 @@ impl Loop {
         this: &Bound<'py, Self>,
         transport: Py<StreamTransport>,
         file: Py<PyAny>,
-        offset: Option<Py<PyAny>>,
+        offset: Given,
         count: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let core = this.get().core.clone();
@@ -78,6 +78,18 @@ impl Loop {
             let sent = send_by_kernel(&core, |_| transport.get().open_descriptor(), &file, part).await?;
             Python::attach(|py| Ok(PyInt::new(py, sent).into_any().unbind()))
         })
+    }
+}
+
+/// An argument that may be left out. None is given, and a value like any other.
+#[derive(Default)]
+struct Given(Option<Py<PyAny>>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Given {
+    type Error = PyErr;
+
+    fn extract(argument: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Given(Some(argument.to_owned().unbind())))
     }
 }
 
@@ -93,7 +105,7 @@ pub struct Part {
 fn check_part(
     sock: &Bound<'_, PyAny>,
     file: &Bound<'_, PyAny>,
-    offset: Option<Py<PyAny>>,
+    offset: Given,
     count: Option<Py<PyAny>>,
 ) -> PyResult<Part> {
     let py = sock.py();
@@ -105,7 +117,7 @@ fn check_part(
 
 /// # Errors
 /// ValueError for a text file or a number out of range; TypeError for what is no number.
-fn check_range(file: &Bound<'_, PyAny>, offset: Option<Py<PyAny>>, count: Option<Py<PyAny>>) -> PyResult<Part> {
+fn check_range(file: &Bound<'_, PyAny>, offset: Given, count: Option<Py<PyAny>>) -> PyResult<Part> {
     let py = file.py();
     if let Ok(mode) = file.getattr(intern!(py, "mode"))
         && !mode.contains("b")?
@@ -116,7 +128,7 @@ fn check_range(file: &Bound<'_, PyAny>, offset: Option<Py<PyAny>>, count: Option
         Some(count) => Some(check_number(count.bind(py), 1, "count must be a positive integer")?),
         None => None,
     };
-    let offset = match offset {
+    let offset = match offset.0 {
         Some(offset) => check_number(offset.bind(py), 0, "offset must be a non-negative integer")?,
         None => 0,
     };

@@ -1,11 +1,11 @@
 //! Transports: what moves bytes between a descriptor and a protocol.
 
 pub mod address;
+mod common;
 pub mod datagram;
-#[cfg(unix)]
 pub mod pipe;
-#[cfg(unix)]
 pub mod process;
 pub mod stream;
 pub mod tls;
+mod water_marks;
 mod write_queue;

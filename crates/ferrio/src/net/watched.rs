@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd as AsRaw;
 use std::os::windows::io::AsRawSocket as AsRaw;
 use std::task::{Context, Poll};
 
+use crate::cause::Cause;
 use crate::descriptors::{Direction, WaitId};
 use crate::poll::RawFd;
 use crate::task::{self, with_current};
@@ -24,6 +25,8 @@ use crate::task::{self, with_current};
 pub struct Watched<T> {
     /// Stands before `inner`, and so is dropped before it.
     registration: Registration,
+    /// What its news is, if it only carries it.
+    cause: Option<Cause>,
     inner: T,
 }
 
@@ -48,7 +51,13 @@ fn raw(of: &impl AsRaw) -> RawFd {
 impl<T: AsRaw> Watched<T> {
     /// Takes over a descriptor, which must be in non-blocking mode: otherwise an operation would block the loop.
     pub fn new(inner: T) -> Self {
-        Watched { registration: Registration(raw(&inner)), inner }
+        Watched { registration: Registration(raw(&inner)), cause: None, inner }
+    }
+
+    /// A descriptor that only carries news of something else, which is then why a task that reads it runs.
+    #[cfg(unix)]
+    pub(crate) fn with_news_of(cause: Cause, inner: T) -> Self {
+        Watched { cause: Some(cause), ..Watched::new(inner) }
     }
 }
 
@@ -82,7 +91,7 @@ impl<T> Watched<T> {
     }
 
     async fn with<R>(&self, direction: Direction, mut operation: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
-        let mut wait = Wait { fd: self.registration.0, direction, on: None };
+        let mut wait = Wait { fd: self.registration.0, direction, cause: self.cause, on: None };
         poll_fn(|cx| {
             loop {
                 match operation(&self.inner) {
@@ -177,6 +186,7 @@ impl<T: fmt::Debug> fmt::Debug for Watched<T> {
 struct Wait {
     fd: RawFd,
     direction: Direction,
+    cause: Option<Cause>,
     /// The wait, and the loop that knows of it.
     on: Option<(u64, WaitId)>,
 }
@@ -190,7 +200,7 @@ impl Wait {
             });
             if !known {
                 self.leave();
-                match reactor.wake_on(self.fd, self.direction, cx.waker().clone()) {
+                match reactor.wake_on(self.fd, self.direction, cx.waker().clone(), self.cause) {
                     Ok(id) => self.on = Some((reactor.identity(), id)),
                     Err(error) => return Poll::Ready(error),
                 }

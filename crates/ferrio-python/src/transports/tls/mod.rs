@@ -3,7 +3,7 @@
 //! ```text
 //!   the user's protocol
 //!     TlsTransport     what the user writes to                         transport.rs
-//!     TlsProtocol      handshake, flow control, the two ends           protocol.rs
+//!     TlsProtocol      handshake, flow control, the two ends           protocol/
 //!       Engine         CPython's SSLObject between two memory BIOs     engine.rs
 //!     StreamTransport  the socket (or any other transport)
 //! ```

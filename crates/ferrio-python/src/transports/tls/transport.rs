@@ -13,7 +13,8 @@ use super::protocol::TlsProtocol;
 use super::{READ_HIGH_WATER, WRITE_HIGH_WATER};
 use crate::core::{Confined, Core};
 use crate::imports::imports;
-use crate::transports::stream::{Mark, as_bytes, warn_unclosed, water_marks_by_default};
+use crate::transports::common::{as_bytes, warn_unclosed};
+use crate::transports::water_marks::{Mark, water_marks_by_default};
 
 /// The encrypted side of a connection.
 #[pyclass(frozen, weakref, name = "SSLTransport", module = "ferrio")]

@@ -1,0 +1,123 @@
+//! A handle's memory: what the garbage collector asks, how a dead handle is freed, and where freed ones are kept.
+
+use std::ffi::{c_int, c_void};
+
+use pyo3::ffi;
+
+use super::running::let_go;
+use super::spare;
+use super::{CANCELLED, HandleObject};
+
+pub(super) unsafe extern "C" fn traverse(
+    object: *mut ffi::PyObject,
+    visit: ffi::visitproc,
+    data: *mut c_void,
+) -> c_int {
+    let handle = object.cast::<HandleObject>();
+    // SAFETY: called by the collector with a living handle; every non-null field is an owned reference.
+    unsafe {
+        let fixed = [
+            ffi::Py_TYPE(object).cast(),
+            (*handle).the_loop,
+            (*handle).context,
+            (*handle).callback,
+            (*handle).many,
+            (*handle).traceback,
+        ];
+        for reference in fixed.into_iter().chain((*handle).arguments) {
+            if !reference.is_null() {
+                let stop = visit(reference, data);
+                if stop != 0 {
+                    return stop;
+                }
+            }
+        }
+    }
+    0
+}
+
+pub(super) unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
+    let handle = object.cast::<HandleObject>();
+    // SAFETY: called by the collector with a living handle. The loop stays: the other methods rely on it.
+    unsafe {
+        ffi::Py_CLEAR(&mut (*handle).traceback);
+        let_go(handle);
+        ffi::Py_CLEAR(&mut (*handle).context);
+        (*handle).flags |= CANCELLED;
+    }
+    0
+}
+
+pub(super) unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    let handle = object.cast::<HandleObject>();
+    // SAFETY: the last reference is gone; the object leaves the collector before its fields are emptied.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(object.cast());
+        if !(*handle).weak_references.is_null() {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+        nesting::one_by_one(handle);
+    }
+}
+
+/// Handles that are arguments of handles: a chain of a million must not be freed a million calls deep.
+/// (CPython has the same for its own containers, but offers it to others from 3.14 on only.)
+mod nesting {
+    use std::cell::Cell;
+
+    use super::{HandleObject, free};
+
+    /// How many handles may be freed within each other.
+    const DEEP: usize = 50;
+
+    thread_local! {
+        static DEPTH: Cell<usize> = const { Cell::new(0) };
+        /// Dead handles that wait for their turn, each leading to the next by its `weak_references`.
+        static WAITING: Cell<*mut HandleObject> = const { Cell::new(std::ptr::null_mut()) };
+    }
+
+    /// Frees the handle: now, or once those that are being freed are done.
+    ///
+    /// # Safety
+    /// The handle is dead and untracked, and nothing refers to it weakly any more.
+    pub unsafe fn one_by_one(handle: *mut HandleObject) {
+        let depth = DEPTH.get();
+        if depth >= DEEP {
+            // SAFETY: as the caller promises; the field is not used any more.
+            unsafe { (*handle).weak_references = WAITING.replace(handle).cast() };
+            return;
+        }
+        DEPTH.set(depth + 1);
+        // SAFETY: as the caller promises.
+        unsafe { free(handle) };
+        while depth == 0 && !WAITING.get().is_null() {
+            let next = WAITING.get();
+            // SAFETY: it was put there above, dead, and leads to the next.
+            unsafe {
+                WAITING.set(std::mem::replace(&mut (*next).weak_references, std::ptr::null_mut()).cast());
+                free(next);
+            }
+        }
+        DEPTH.set(depth);
+    }
+}
+
+/// Empties a dead handle and gives its memory back.
+///
+/// # Safety
+/// The handle is dead and untracked, and nothing refers to it weakly any more.
+unsafe fn free(handle: *mut HandleObject) {
+    let object = handle.cast::<ffi::PyObject>();
+    // SAFETY: as the caller promises.
+    unsafe {
+        ffi::Py_CLEAR(&mut (*handle).traceback);
+        let_go(handle);
+        ffi::Py_CLEAR(&mut (*handle).context);
+        ffi::Py_CLEAR(&mut (*handle).the_loop);
+        let kind = ffi::Py_TYPE(object);
+        if !spare::keep(object) {
+            ffi::PyObject_GC_Del(object.cast());
+        }
+        ffi::Py_DECREF(kind.cast());
+    }
+}

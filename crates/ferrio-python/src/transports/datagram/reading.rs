@@ -1,0 +1,102 @@
+//! Reading: one datagram per piece of news, as asyncio does it, so that what one datagram sets off has run before the
+//! protocol sees the next. A peer that goes on talking gets the same address object again.
+
+use std::io;
+
+use ferrio::Direction;
+use ferrio::poll::RawFd;
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::DatagramTransport;
+use crate::core::{Job, READ_SIZE};
+use crate::errors::{must_wait, os_error, unless_it_must_wait};
+use crate::ffi::exit::call_method;
+use crate::transports::address::RawAddress;
+
+impl DatagramTransport {
+    pub(super) fn watch_reads(this: &Bound<'_, Self>) -> PyResult<()> {
+        let state = this.get().state()?;
+        this.get().core.check_closed()?;
+        if !state.read_watched.replace(true) {
+            let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
+            let watched = this.get().core.engine()?.watch(state.fd, Direction::Read, job);
+            drop(watched.map_err(|error| os_error(this.py(), &error))?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unwatch_reads(&self) -> PyResult<()> {
+        let state = self.state()?;
+        if state.read_watched.replace(false) {
+            drop(self.core.engine()?.unwatch(state.fd, Direction::Read));
+        }
+        Ok(())
+    }
+
+    fn on_readable(object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (this, py) = (Self::of(object)?, object.py());
+        let state = this.get().state()?;
+        if state.closing.get() || !state.read_watched.get() {
+            return Ok(());
+        }
+        match this.get().receive(py) {
+            Ok(Some((data, sender))) => Self::tell(
+                this,
+                |protocol| call_method(protocol, intern!(py, "datagram_received"), [&data, &sender]),
+                "datagram_received",
+            ),
+            Ok(None) => Ok(()),
+            Err(error) if error.is_instance_of::<PyOSError>(py) => Self::tell(
+                this,
+                |protocol| protocol.call_method1(intern!(py, "error_received"), (error.value(py),)),
+                "error_received",
+            ),
+            Err(error) => Self::fatal(this, error, "Fatal read error on datagram transport"),
+        }
+    }
+
+    /// One datagram and its sender; `None` if there is none.
+    fn receive<'py>(&self, py: Python<'py>) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+        let state = self.state()?;
+        if state.family.is_none() {
+            let received = self.socket(py)?.call_method1(intern!(py, "recvfrom"), (READ_SIZE,));
+            return unless_it_must_wait(py, received)?.map(|received| received.extract()).transpose();
+        }
+        let received = self.core.with_scratch(|scratch| {
+            let mut sender = RawAddress::empty();
+            receive_from(state.fd, scratch, &mut sender).map(|count| (PyBytes::new(py, &scratch[..count]), sender))
+        })?;
+        match received {
+            Ok((data, sender)) => Ok(Some((data.into_any(), self.sender(py, sender)?))),
+            Err(error) if must_wait(&error) => Ok(None),
+            Err(error) => Err(os_error(py, &error)),
+        }
+    }
+
+    /// The address as a Python object, the same one as long as it is the same address.
+    fn sender<'py>(&self, py: Python<'py>, raw: RawAddress) -> PyResult<Bound<'py, PyAny>> {
+        if raw.is_absent() {
+            return Ok(py.None().into_bound(py));
+        }
+        let state = self.state()?;
+        if let Some((known, sender)) = &*state.sender.borrow()
+            && *known == raw
+        {
+            return Ok(sender.bind(py).clone());
+        }
+        let sender = raw.to_python(py)?.unwrap_or_else(|| py.None().into_bound(py));
+        let former = state.sender.replace(Some((raw, sender.clone().unbind())));
+        drop(former);
+        Ok(sender)
+    }
+}
+
+fn receive_from(fd: RawFd, buffer: &mut [u8], sender: &mut RawAddress) -> io::Result<usize> {
+    let (address, length) = sender.as_mut();
+    // SAFETY: the pointers and lengths are those of a living slice and a living address.
+    let count = unsafe { libc::recvfrom(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0, address, length) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}

@@ -1,0 +1,177 @@
+//! Writing: a datagram leaves at once, or waits in order until the kernel has room. An answer to the very address object
+//! that reading has given needs no parsing.
+
+use std::io;
+
+use ferrio::Direction;
+use ferrio::poll::RawFd;
+use pyo3::exceptions::PyOSError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::DatagramTransport;
+use crate::core::Job;
+use crate::errors::{must_wait, os_error, unless_it_must_wait};
+use crate::event_loop::sockets::SEND_FLAGS;
+use crate::ffi::buffer::Buffer;
+use crate::transports::address::RawAddress;
+
+/// What a queued datagram counts beyond its bytes, from Python 3.13 on: empty ones would wait unnoticed otherwise.
+const HEADER_SIZE: usize = 8;
+
+impl DatagramTransport {
+    /// Sends one datagram; false if the kernel has no room.
+    pub(super) fn send(&self, data: &Bound<'_, PyAny>, address: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
+        let py = data.py();
+        let state = self.state()?;
+        let raw = match (state.connected, state.family, address) {
+            (_, None, _) => None,
+            (true, Some(_), _) => Some(None),
+            (false, Some(family), Some(address)) => self.raw_address(address, family)?.map(Some),
+            (false, Some(_), None) => None,
+        };
+        let Some(raw) = raw else {
+            let socket = self.socket(py)?;
+            let sent = match state.connected {
+                true => socket.call_method1(intern!(py, "send"), (data,)),
+                false => socket.call_method1(intern!(py, "sendto"), (data, address)),
+            };
+            return Ok(unless_it_must_wait(py, sent)?.is_some());
+        };
+        let sent = match data.cast_exact::<PyBytes>() {
+            Ok(bytes) => send_to(state.fd, bytes.as_bytes().as_ptr(), bytes.as_bytes().len(), raw.as_ref()),
+            Err(_) => {
+                let buffer = Buffer::readable(data)?;
+                send_to(state.fd, buffer.as_ptr(), buffer.len(), raw.as_ref())
+            }
+        };
+        match sent {
+            Ok(()) => Ok(true),
+            Err(error) if must_wait(&error) => Ok(false),
+            Err(error) => Err(os_error(py, &error)),
+        }
+    }
+
+    /// The address as the kernel reads it; `None` if it has to be looked up.
+    fn raw_address(&self, address: &Bound<'_, PyAny>, family: libc::c_int) -> PyResult<Option<RawAddress>> {
+        if let Some((raw, sender)) = &*self.state()?.sender.borrow()
+            && address.is(sender)
+        {
+            return Ok(Some(raw.clone()));
+        }
+        Ok(RawAddress::from_python(address, family))
+    }
+
+    pub(super) fn enqueue(
+        this: &Bound<'_, Self>,
+        data: &Bound<'_, PyAny>,
+        address: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let py = this.py();
+        let state = this.get().state()?;
+        let data = match data.cast_exact::<PyBytes>() {
+            Ok(bytes) => bytes.clone(),
+            // The caller may change it while it waits.
+            Err(_) => py.get_type::<PyBytes>().call1((data,))?.cast_into()?,
+        };
+        state.queued_size.set(state.queued_size.get() + queued_size(py, &data));
+        state.queue.borrow_mut().push_back((data.unbind(), address.map(Bound::unbind)));
+        Self::maybe_pause_protocol(this)
+    }
+
+    pub(super) fn watch_writes(this: &Bound<'_, Self>) -> PyResult<()> {
+        let state = this.get().state()?;
+        if !state.write_watched.replace(true) {
+            let job = Job::Call(this.clone().into_any().unbind(), Self::on_writable);
+            let watched = this.get().core.engine()?.watch(state.fd, Direction::Write, job);
+            drop(watched.map_err(|error| os_error(this.py(), &error))?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unwatch_writes(&self) -> PyResult<()> {
+        let state = self.state()?;
+        if state.write_watched.replace(false) {
+            drop(self.core.engine()?.unwatch(state.fd, Direction::Write));
+        }
+        Ok(())
+    }
+
+    fn on_writable(object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (this, py) = (Self::of(object)?, object.py());
+        let state = this.get().state()?;
+        if state.lost.get() || !state.write_watched.get() {
+            return Ok(());
+        }
+        loop {
+            let first = state.queue.borrow_mut().pop_front();
+            let Some((data, address)) = first else { break };
+            let (data, address) = (data.into_bound(py), address.map(|address| address.into_bound(py)));
+            match this.get().send(&data, address.as_ref()) {
+                Ok(false) => {
+                    state.queue.borrow_mut().push_front((data.unbind(), address.map(Bound::unbind)));
+                    break;
+                }
+                sent => {
+                    state.queued_size.set(state.queued_size.get().saturating_sub(queued_size(py, &data)));
+                    let Err(error) = sent else { continue };
+                    if !error.is_instance_of::<PyOSError>(py) {
+                        return Self::fatal(this, error, "Fatal write error on datagram transport");
+                    }
+                    return Self::tell(
+                        this,
+                        |protocol| protocol.call_method1(intern!(py, "error_received"), (error.value(py),)),
+                        "error_received",
+                    );
+                }
+            }
+        }
+        Self::maybe_resume_protocol(this)?;
+        if state.lost.get() || !state.queue.borrow().is_empty() {
+            return Ok(());
+        }
+        this.get().unwatch_writes()?;
+        if state.closing.get() { Self::lose(this, None) } else { Ok(()) }
+    }
+
+    pub(super) fn maybe_pause_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let state = this.get().state()?;
+        if state.queued_size.get() <= state.high.get() || state.protocol_paused.replace(true) {
+            return Ok(());
+        }
+        let protocol = state.protocol.borrow().as_ref().map(|protocol| protocol.clone_ref(py));
+        let Some(protocol) = protocol else { return Ok(()) };
+        let called = protocol.call_method0(py, intern!(py, "pause_writing"));
+        called.map(drop).or_else(|error| Self::report(this, error, "protocol.pause_writing() failed"))
+    }
+
+    fn maybe_resume_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let state = this.get().state()?;
+        if !state.protocol_paused.get() || state.queued_size.get() > state.low.get() {
+            return Ok(());
+        }
+        state.protocol_paused.set(false);
+        Self::tell(this, |protocol| protocol.call_method0(intern!(py, "resume_writing")), "resume_writing")
+    }
+}
+
+/// What a datagram counts while it waits.
+fn queued_size(py: Python<'_>, data: &Bound<'_, PyBytes>) -> usize {
+    data.as_bytes().len() + if sends_empty_datagrams(py) { HEADER_SIZE } else { 0 }
+}
+
+/// Up to Python 3.12 asyncio drops empty datagrams and counts no headers.
+pub(super) fn sends_empty_datagrams(py: Python<'_>) -> bool {
+    py.version_info() >= (3, 13)
+}
+
+/// Sends `size` bytes from `data`, which the caller holds, to `address` or to where the socket is connected to.
+fn send_to(fd: RawFd, data: *const u8, size: usize, address: Option<&RawAddress>) -> io::Result<()> {
+    let (address, length) = address.map_or((std::ptr::null(), 0), RawAddress::as_ptr);
+    // SAFETY: the caller holds the data; the address is null or a living one with its length.
+    let count = unsafe { libc::sendto(fd, data.cast(), size, SEND_FLAGS, address, length) };
+    if count < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,89 @@
+//! What `get_extra_info` tells, made when it is asked for: addresses and the `socket.socket`.
+
+use ferrio::poll::RawFd;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::{Socket, StreamTransport};
+use crate::imports::imports;
+use crate::transports::address::RawAddress;
+
+impl StreamTransport {
+    /// The descriptor, for who writes to it directly.
+    ///
+    /// # Errors
+    /// ConnectionError if the connection is closed.
+    pub fn open_descriptor(&self) -> PyResult<RawFd> {
+        let state = self.state()?;
+        if state.lost.get() || matches!(*state.socket.borrow(), Socket::Closed) {
+            return Err(pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer"));
+        }
+        Ok(state.fd)
+    }
+
+    pub(super) fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let state = self.state()?;
+        if let Some(extra) = &*state.extra.borrow() {
+            return Ok(extra.bind(py).clone());
+        }
+        // Making a dict may run the garbage collector, and that other code.
+        let new = PyDict::new(py).unbind();
+        Ok(state.extra.borrow_mut().get_or_insert(new).bind(py).clone())
+    }
+
+    pub(super) fn remember_addresses(&self, py: Python<'_>) -> PyResult<()> {
+        for name in [intern!(py, "sockname"), intern!(py, "peername")] {
+            self.address(py, name)?;
+        }
+        Ok(())
+    }
+
+    /// "sockname" or "peername", remembered.
+    pub(super) fn address<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, pyo3::types::PyString>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let extra = self.extra(py)?;
+        if let Some(known) = extra.get_item(name)? {
+            return Ok(known);
+        }
+        let state = self.state()?;
+        if matches!(*state.socket.borrow(), Socket::Closed) {
+            return Ok(py.None().into_bound(py));
+        }
+        let is_peer = name.to_cow()? == "peername";
+        let raw = if is_peer { state.peer.borrow_mut().take() } else { RawAddress::of_socket(state.fd).ok() };
+        let address = match raw {
+            None => py.None().into_bound(py),
+            Some(raw) => match raw.to_python(py)? {
+                Some(address) => address,
+                // A family that only Python's socket module can spell.
+                None => {
+                    let method = if is_peer { intern!(py, "getpeername") } else { intern!(py, "getsockname") };
+                    self.python_socket(py)?.call_method0(method)?
+                }
+            },
+        };
+        extra.set_item(name, &address)?;
+        Ok(address)
+    }
+
+    /// The `socket.socket`, made now if the connection was accepted natively; it owns the descriptor from then on.
+    pub(super) fn python_socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let state = self.state()?;
+        if let Socket::Python(socket) = &*state.socket.borrow() {
+            return Ok(socket.bind(py).clone());
+        }
+        let keywords = PyDict::new(py);
+        keywords.set_item(intern!(py, "fileno"), state.fd)?;
+        let socket = imports(py)?.socket.bind(py).call((), Some(&keywords))?;
+        socket.call_method1(intern!(py, "setblocking"), (false,))?;
+        let former = state.socket.replace(Socket::Python(socket.clone().unbind()));
+        if let Socket::Ours(fd) = former {
+            std::mem::forget(fd);
+        }
+        Ok(socket)
+    }
+}

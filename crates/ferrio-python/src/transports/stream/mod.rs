@@ -1,0 +1,294 @@
+//! The transport of a connected stream socket, TCP or Unix.
+//!
+//! | | |
+//! | --- | --- |
+//! | this file | what a transport is, its first step, how it calls its protocol |
+//! | `reading.rs` | from the descriptor to the protocol |
+//! | `writing.rs` | from the queue to the descriptor, flow control |
+//! | `closing.rs` | the end, orderly or not |
+//! | `extra.rs` | addresses and the `socket.socket`: what `get_extra_info` tells |
+//! | `methods.rs` | what Python calls |
+//!
+//! What each method promises is CPython's `selector_events._SelectorSocketTransport`.
+
+mod closing;
+mod extra;
+mod methods;
+mod reading;
+mod writing;
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use ferrio::poll::RawFd;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::core::{Confined, Core};
+use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::exit::call_method;
+use crate::transports::address::RawAddress;
+use crate::transports::common::{is_buffered, settle_waiter};
+use crate::transports::tls::TlsProtocol;
+use crate::transports::water_marks::HIGH_WATER;
+use crate::transports::write_queue::WriteQueue;
+
+/// A connected stream socket.
+#[pyclass(frozen, weakref, dict, module = "ferrio")]
+pub struct StreamTransport {
+    core: Arc<Core>,
+    the_loop: Py<PyAny>,
+    state: Confined<State>,
+}
+
+/// Who owns the descriptor.
+enum Socket {
+    /// This transport; nobody has asked for a Python socket yet.
+    Ours(OwnedFd),
+    /// A `socket.socket`, which closes it.
+    Python(Py<PyAny>),
+    Closed,
+}
+
+/// How the protocol takes bytes.
+#[derive(Clone, Copy, PartialEq)]
+enum ProtocolKind {
+    Plain,
+    Buffered,
+    /// Natively: no Python object is made of the bytes.
+    Tls,
+}
+
+impl ProtocolKind {
+    fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if protocol.cast_exact::<TlsProtocol>().is_ok() {
+            return Ok(ProtocolKind::Tls);
+        }
+        Ok(if is_buffered(protocol)? { ProtocolKind::Buffered } else { ProtocolKind::Plain })
+    }
+}
+
+struct State {
+    fd: RawFd,
+    socket: RefCell<Socket>,
+    protocol: RefCell<Option<Py<PyAny>>>,
+    kind: Cell<ProtocolKind>,
+    /// Every callback of this connection runs in it.
+    context: RefCell<Option<Py<PyAny>>>,
+    /// Where the connection is counted; told when it ends.
+    server: RefCell<Option<Py<PyAny>>>,
+    /// Told when `connection_made` has run.
+    waiter: RefCell<Option<Py<PyAny>>>,
+    /// The exception for `connection_lost`.
+    reason: RefCell<Option<Py<PyAny>>>,
+    /// `get_extra_info`: what was given at the start and what was asked for since.
+    extra: RefCell<Option<Py<PyDict>>>,
+    peer: RefCell<Option<RawAddress>>,
+    queue: RefCell<WriteQueue>,
+    /// `sendfile` waits here until the queue is empty.
+    empty_waiter: RefCell<Option<Py<PyAny>>>,
+    high: Cell<usize>,
+    low: Cell<usize>,
+    lost_writes: Cell<u32>,
+    closing: Cell<bool>,
+    /// `connection_lost` is scheduled, or has run.
+    lost: Cell<bool>,
+    finished: Cell<bool>,
+    made: Cell<bool>,
+    eof_written: Cell<bool>,
+    reading_paused: Cell<bool>,
+    read_watched: Cell<bool>,
+    write_watched: Cell<bool>,
+    protocol_paused: Cell<bool>,
+    /// Queued writes leave before the loop sleeps.
+    gathering: Cell<bool>,
+}
+
+/// What a new transport is made of.
+pub struct NewStream<'py> {
+    pub socket: StreamSocket<'py>,
+    pub protocol: Bound<'py, PyAny>,
+    pub server: Option<Bound<'py, PyAny>>,
+    /// A future that is told when `connection_made` has run.
+    pub waiter: Option<Bound<'py, PyAny>>,
+    pub extra: Option<Bound<'py, PyDict>>,
+    /// The connection's own context; a copy of the current one if absent.
+    pub context: Option<Bound<'py, PyAny>>,
+}
+
+/// The socket of a new transport.
+pub enum StreamSocket<'py> {
+    /// Accepted natively, with the peer's address.
+    Accepted(OwnedFd, RawAddress),
+    /// A connected `socket.socket`, non-blocking.
+    Python(Bound<'py, PyAny>),
+}
+
+impl StreamTransport {
+    /// Makes a transport and schedules `connection_made`.
+    pub fn start<'py>(
+        the_loop: &Bound<'py, PyAny>,
+        core: &Arc<Core>,
+        new: NewStream<'py>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let py = the_loop.py();
+        let (fd, socket, peer) = match new.socket {
+            StreamSocket::Accepted(fd, peer) => (fd.as_raw_fd(), Socket::Ours(fd), Some(peer)),
+            StreamSocket::Python(socket) => {
+                let fd = socket.call_method0(intern!(py, "fileno"))?.extract()?;
+                (fd, Socket::Python(socket.unbind()), RawAddress::of_peer(fd).ok())
+            }
+        };
+        if peer.as_ref().is_some_and(RawAddress::is_internet) {
+            set_no_delay(fd);
+        }
+        let context = match new.context {
+            Some(context) => context,
+            None => copy_current(py)?,
+        };
+        let kind = ProtocolKind::of(&new.protocol)?;
+        if kind != ProtocolKind::Tls {
+            // A protocol that cannot be told of the connection is refused now, not in the next turn.
+            new.protocol.getattr(intern!(py, "connection_made"))?;
+        }
+        let state = State {
+            fd,
+            socket: RefCell::new(socket),
+            protocol: RefCell::new(Some(new.protocol.unbind())),
+            kind: Cell::new(kind),
+            context: RefCell::new(Some(context.unbind())),
+            server: RefCell::new(new.server.map(Bound::unbind)),
+            waiter: RefCell::new(new.waiter.map(Bound::unbind)),
+            reason: RefCell::default(),
+            extra: RefCell::new(new.extra.map(Bound::unbind)),
+            peer: RefCell::new(peer),
+            queue: RefCell::default(),
+            empty_waiter: RefCell::default(),
+            high: Cell::new(HIGH_WATER),
+            low: Cell::new(HIGH_WATER / 4),
+            lost_writes: Cell::new(0),
+            closing: Cell::new(false),
+            lost: Cell::new(false),
+            finished: Cell::new(false),
+            made: Cell::new(false),
+            eof_written: Cell::new(false),
+            reading_paused: Cell::new(false),
+            read_watched: Cell::new(false),
+            write_watched: Cell::new(false),
+            protocol_paused: Cell::new(false),
+            gathering: Cell::new(false),
+        };
+        let transport =
+            StreamTransport { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };
+        let this = Bound::new(py, transport)?;
+        core.own_descriptor(fd, &this)?;
+        let state = this.get().state()?;
+        if let Some(server) = &*state.server.borrow() {
+            server.call_method1(py, intern!(py, "_attach"), (&this,))?;
+        }
+        core.call_soon(&this, Self::begin);
+        Ok(this)
+    }
+
+    #[inline]
+    fn state(&self) -> PyResult<&State> {
+        self.state.get(&self.core)
+    }
+
+    fn of<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Self>> {
+        Ok(object.cast::<Self>()?)
+    }
+
+    /// The first step: `connection_made`, then reading, then whoever waits for the connection.
+    fn begin(object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let (this, py) = (Self::of(object)?, object.py());
+        let state = this.get().state()?;
+        if state.lost.get() && state.finished.get() {
+            return Ok(());
+        }
+        state.made.set(true);
+        let made = this
+            .get()
+            .call_protocol(py, |protocol| call_method(protocol, intern!(py, "connection_made"), [this.as_any()]))
+            .map(drop)
+            .or_else(|error| this.get().report(this, error, "Exception in protocol.connection_made()"));
+        // What it raises to end the run does not end the connection.
+        Self::after_made(this).and(made)
+    }
+
+    fn after_made(this: &Bound<'_, Self>) -> PyResult<()> {
+        let state = this.get().state()?;
+        if !state.closing.get() && !state.reading_paused.get() {
+            Self::watch_reads(this)?;
+        }
+        let waiter = state.waiter.borrow_mut().take();
+        match waiter {
+            Some(waiter) => settle_waiter(waiter.bind(this.py())),
+            None => Ok(()),
+        }
+    }
+
+    /// The connection's context, until its end.
+    pub fn run_context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.state()?.context.borrow().as_ref().map(|context| context.bind(py).clone()))
+    }
+
+    fn protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let protocol = self.state()?.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone());
+        Ok(protocol.unwrap_or_else(|| py.None().into_bound(py)))
+    }
+
+    /// Calls a method of the protocol in the connection's context.
+    fn call_protocol<'py>(
+        &self,
+        py: Python<'py>,
+        call: impl FnOnce(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let state = self.state()?;
+        let protocol = state.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone());
+        let Some(protocol) = protocol else { return Ok(py.None().into_bound(py)) };
+        match self.run_context(py)? {
+            Some(context) => run_in(py, &context, || call(&protocol)),
+            None => call(&protocol),
+        }
+    }
+
+    fn report(&self, this: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
+        let py = this.py();
+        let protocol = self.state()?.protocol.borrow().as_ref().map(|protocol| protocol.clone_ref(py));
+        self.core.report(py, error, message, |context| {
+            context.set_item(intern!(py, "transport"), this)?;
+            context.set_item(intern!(py, "protocol"), protocol)
+        })
+    }
+
+    fn describe(state: &State) -> String {
+        let mut words = vec!["StreamTransport".to_owned()];
+        if matches!(*state.socket.borrow(), Socket::Closed) {
+            words.push("closed".into());
+        } else if state.closing.get() {
+            words.push("closing".into());
+        }
+        words.push(format!("fd={}", state.fd));
+        if !state.finished.get() {
+            let polling = state.read_watched.get() && !state.reading_paused.get();
+            words.push(format!("read={}", if polling { "polling" } else { "idle" }));
+            let writing = if state.write_watched.get() { "polling" } else { "idle" };
+            words.push(format!("write=<{writing}, bufsize={}>", state.queue.borrow().size()));
+        }
+        format!("<{}>", words.join(" "))
+    }
+}
+
+/// Small writes leave at once: gathering them is our affair, not the kernel's. asyncio sets it too; a socket that has
+/// no such option (MPTCP, SCTP) does without.
+fn set_no_delay(fd: RawFd) {
+    let on: libc::c_int = 1;
+    // SAFETY: the option's value is the int `on`, which outlives the call.
+    unsafe {
+        let size = size_of_val(&on) as libc::socklen_t;
+        libc::setsockopt(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, (&raw const on).cast(), size);
+    }
+}

@@ -1,0 +1,157 @@
+//! Reading: the engine watches the descriptor level-triggered; each piece of news is one `recv` into the loop's scratch
+//! buffer (or straight into a BufferedProtocol's) and one call of the protocol.
+
+use std::io;
+
+use ferrio::Direction;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::{ProtocolKind, StreamTransport};
+use crate::core::Job;
+use crate::errors::from_io;
+use crate::ffi::buffer::Buffer;
+use crate::ffi::context::run_in;
+use crate::ffi::exit::call_method;
+use crate::transports::tls::TlsProtocol;
+use crate::transports::write_queue::{receive, receive_into};
+
+/// As much is read at once for TLS, in bytes: decrypting it takes far longer than another system call.
+const TLS_READ_SIZE: usize = 64 * 1024;
+
+impl StreamTransport {
+    pub(super) fn watch_reads(this: &Bound<'_, Self>) -> PyResult<()> {
+        let state = this.get().state()?;
+        this.get().core.check_closed()?;
+        if !state.read_watched.replace(true) {
+            let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
+            drop(this.get().core.engine()?.watch(state.fd, Direction::Read, job).map_err(from_io)?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unwatch_reads(&self) -> PyResult<()> {
+        let state = self.state()?;
+        if state.read_watched.replace(false) {
+            drop(self.core.engine()?.unwatch(state.fd, Direction::Read));
+        }
+        Ok(())
+    }
+
+    fn on_readable(object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let this = Self::of(object)?;
+        let transport = this.get();
+        let state = transport.state()?;
+        if state.closing.get() || !state.read_watched.get() {
+            return Ok(());
+        }
+        if state.reading_paused.get() {
+            // Pausing costs a system call only if news comes meanwhile.
+            return transport.unwatch_reads();
+        }
+        match state.kind.get() {
+            ProtocolKind::Plain => Self::read_data(this),
+            ProtocolKind::Buffered => Self::read_into_protocol(this),
+            ProtocolKind::Tls => Self::read_into_tls(this),
+        }
+    }
+
+    fn read_data(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let transport = this.get();
+        let state = transport.state()?;
+        let data = transport.core.with_scratch(|scratch| {
+            receive(state.fd, scratch).map(|count| (count > 0).then(|| PyBytes::new(py, &scratch[..count])))
+        })?;
+        match data {
+            Ok(Some(data)) => {
+                let called = transport
+                    .call_protocol(py, |protocol| call_method(protocol, intern!(py, "data_received"), [data.as_any()]));
+                called
+                    .map(drop)
+                    .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.data_received() call failed."))
+            }
+            Ok(None) => Self::on_eof(this),
+            Err(error) => Self::read_failed(this, error),
+        }
+    }
+
+    fn read_into_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let transport = this.get();
+        let state = transport.state()?;
+        let buffer = transport.call_protocol(py, |protocol| {
+            let buffer = call_method(protocol, intern!(py, "get_buffer"), [&(-1_i32).into_pyobject(py)?.into_any()])?;
+            if buffer.len()? == 0 {
+                return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+            }
+            Ok(buffer)
+        });
+        let received = buffer.and_then(|buffer| {
+            let room = Buffer::writable(&buffer)?;
+            Ok(receive_into(state.fd, room.as_ptr(), room.len()))
+        });
+        let received = match received {
+            Ok(received) => received,
+            Err(error) => return Self::fatal(this, error, "Fatal error: protocol.get_buffer() call failed."),
+        };
+        match received {
+            Ok(0) => Self::on_eof(this),
+            Ok(count) => {
+                let called = transport.call_protocol(py, |protocol| {
+                    call_method(protocol, intern!(py, "buffer_updated"), [&count.into_pyobject(py)?.into_any()])
+                });
+                called
+                    .map(drop)
+                    .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
+            }
+            Err(error) => Self::read_failed(this, error),
+        }
+    }
+
+    fn read_into_tls(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let transport = this.get();
+        let state = transport.state()?;
+        let protocol = transport.protocol(py)?;
+        let Ok(tls) = protocol.cast_exact::<TlsProtocol>() else { return Ok(()) };
+        let received = transport.core.with_scratch(|scratch| {
+            let received = receive(state.fd, &mut scratch[..TLS_READ_SIZE]);
+            let fed = received.as_ref().map_or(Ok(()), |count| tls.get().feed(py, &scratch[..*count]));
+            fed.map(|()| received)
+        })?;
+        match received {
+            Ok(Ok(0)) => Self::on_eof(this),
+            Ok(Ok(_)) => {
+                let updated = match transport.run_context(py)? {
+                    Some(context) => run_in(py, &context, || TlsProtocol::updated(tls)),
+                    None => TlsProtocol::updated(tls),
+                };
+                updated.or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
+            }
+            Ok(Err(error)) => Self::read_failed(this, error),
+            Err(error) => Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."),
+        }
+    }
+
+    fn read_failed(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Ok(());
+        }
+        Self::fatal(this, from_io(error), "Fatal read error on socket transport")
+    }
+
+    fn on_eof(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let transport = this.get();
+        let keep_open = transport.call_protocol(py, |protocol| call_method(protocol, intern!(py, "eof_received"), []));
+        match keep_open.and_then(|keep_open| keep_open.is_truthy()) {
+            // The peer has no more to say, but we may: half-closed.
+            Ok(true) => transport.unwatch_reads(),
+            Ok(false) => Self::close(this),
+            Err(error) => Self::fatal(this, error, "Fatal error: protocol.eof_received() call failed."),
+        }
+    }
+}

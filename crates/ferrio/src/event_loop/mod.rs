@@ -1,0 +1,236 @@
+//! The loop: one [`turn`](Engine::turn) serves callbacks of the host language and Rust futures alike.
+//!
+//! A turn is asyncio's: ask the operating system (sleeping only if nothing is ready), append what it reports, append
+//! the timers that are due, then run what the ready queue held at that moment. What a step makes ready belongs to the
+//! next turn.
+//!
+//! An engine belongs to one thread at a time (it is not `Sync`); its [`Remote`] is for the others. Everything takes
+//! `&self`, because a step may call any function of the loop that runs it; the module `short` has the rule that makes
+//! this safe.
+
+mod ending;
+mod showing;
+mod turn;
+mod watching;
+
+use std::cell::{Cell, OnceCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use async_task::Runnable;
+
+use crate::cause::Cause;
+use crate::clock::Clock;
+use crate::descriptors::Descriptors;
+use crate::fork;
+use crate::host::Host;
+use crate::inbox::Inbox;
+use crate::poll::{self, Event, Poller};
+use crate::pool::Pool;
+use crate::ready::{Order, Ready};
+use crate::short::Short;
+use crate::task::Canceller;
+use crate::timers::{TimerId, Timers};
+
+/// What the ready queue holds.
+pub(crate) enum Work<J> {
+    /// A callback of the host language.
+    Host(J),
+    /// One poll of a Rust future.
+    Rust(Runnable),
+}
+
+/// What a timer does when it is due.
+pub enum Due<J> {
+    /// Makes a callback ready.
+    Job(J),
+    /// Wakes a Rust future.
+    Wake(Waker),
+}
+
+/// One event loop.
+pub struct Engine<H: Host> {
+    /// The language's own state.
+    pub host: H,
+    clock: Clock,
+    /// Gone once the loop is closed.
+    poller: Short<Option<Arc<Poller>>>,
+    /// In which process that poller was opened: see [`fork`].
+    forks: Cell<u32>,
+    remote: Arc<Remote<H::Job>>,
+    ready: Short<Ready<Work<H::Job>>>,
+    timers: Short<Timers<Due<H::Job>>>,
+    descriptors: Short<Descriptors<H::Job>>,
+    events: Cell<Vec<Event>>,
+    /// Why whatever runs now runs: it is the cause of all that it makes ready.
+    cause: Cell<Cause>,
+    /// The number of steps begun so far.
+    steps: Cell<u64>,
+    /// Rust tasks that have not ended, in the order in which they were made.
+    tasks: Short<BTreeMap<u64, Canceller>>,
+    /// The number of Rust tasks made so far.
+    born: Cell<u64>,
+    /// Threads for calls that block, once there was one.
+    pool: OnceCell<Pool>,
+    /// How many calls on other threads virtual time has to wait for.
+    pub(crate) elsewhere: Cell<usize>,
+    /// The number of waits for descriptors begun so far.
+    waits: Cell<u64>,
+    stopping: Cell<bool>,
+}
+
+/// The half of a loop that other threads may touch.
+pub struct Remote<J> {
+    /// No other loop of the process has it.
+    pub(crate) id: u64,
+    inbox: Inbox<(Work<J>, Cause)>,
+    /// Gone once the loop is closed: nobody listens any more. Locked only to wake a sleeping loop.
+    waker: Mutex<Option<poll::Waker>>,
+}
+
+impl<J: Send + 'static> Remote<J> {
+    /// Makes `job` ready, from any thread, and wakes the loop if it sleeps.
+    pub fn soon(&self, job: J, cause: Cause) {
+        self.post(Work::Host(job), cause);
+    }
+
+    /// Wakes the loop if it sleeps, with nothing to do: it looks again at what is due.
+    pub fn nudge(&self) {
+        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn post(&self, work: Work<J>, cause: Cause) {
+        if self.inbox.push((work, cause)) {
+            self.nudge();
+        }
+    }
+}
+
+impl<H: Host> Engine<H> {
+    /// A loop with nothing to do.
+    pub fn new(host: H, clock: Clock, order: Order) -> io::Result<Self> {
+        fork::watch_forks();
+        let poller = Poller::new()?;
+        static LOOPS: AtomicU64 = AtomicU64::new(0);
+        let remote = Arc::new(Remote {
+            id: LOOPS.fetch_add(1, Ordering::Relaxed),
+            inbox: Inbox::default(),
+            waker: Mutex::new(Some(poller.waker())),
+        });
+        Ok(Engine {
+            host,
+            clock,
+            poller: Short::new(Some(Arc::new(poller))),
+            forks: Cell::new(fork::count()),
+            remote,
+            ready: Short::new(Ready::new(order)),
+            timers: Short::default(),
+            descriptors: Short::default(),
+            events: Cell::default(),
+            cause: Cell::new(Cause::OUTSIDE),
+            steps: Cell::new(0),
+            tasks: Short::default(),
+            born: Cell::new(0),
+            pool: OnceCell::new(),
+            elsewhere: Cell::new(0),
+            waits: Cell::new(0),
+            stopping: Cell::new(false),
+        })
+    }
+
+    // --- the ready queue -------------------------------------------------------------------------------------------
+
+    /// Makes `job` ready for the next turn; its cause is whatever runs now.
+    #[inline]
+    pub fn soon(&self, job: H::Job) {
+        self.enqueue(Work::Host(job), self.cause.get());
+    }
+
+    /// Makes `job` ready for the next turn with a cause that the caller knows better.
+    pub fn soon_because(&self, job: H::Job, cause: Cause) {
+        self.enqueue(Work::Host(job), cause);
+    }
+
+    /// The one way in.
+    #[inline]
+    pub(crate) fn enqueue(&self, work: Work<H::Job>, cause: Cause) {
+        self.ready.with(|ready| ready.push(work, cause));
+    }
+
+    /// How many entries are ready.
+    pub fn ready_len(&self) -> usize {
+        self.ready.with(|ready| ready.len())
+    }
+
+    /// What other threads need to reach this loop.
+    pub fn remote(&self) -> &Arc<Remote<H::Job>> {
+        &self.remote
+    }
+
+    /// Why whatever runs now runs.
+    pub fn cause(&self) -> Cause {
+        self.cause.get()
+    }
+
+    /// How many steps have begun.
+    pub fn steps(&self) -> u64 {
+        self.steps.get()
+    }
+
+    // --- time ------------------------------------------------------------------------------------------------------
+
+    /// The loop's clock, in nanoseconds.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Sets a timer for `when` (nanoseconds of the loop's clock).
+    pub fn timer(&self, when: u64, due: Due<H::Job>) -> TimerId {
+        self.timers.with(|timers| timers.insert(when, due))
+    }
+
+    /// Cancels a timer. `None` if it has fired or was cancelled before.
+    #[must_use = "dropping the value may run foreign code: do it where that is allowed"]
+    pub fn cancel_timer(&self, id: TimerId) -> Option<Due<H::Job>> {
+        self.timers.with(|timers| timers.remove(id))
+    }
+
+    // --- Rust tasks ------------------------------------------------------------------------------------------------
+
+    pub(crate) fn new_task_number(&self) -> u64 {
+        self.born.replace(self.born.get() + 1)
+    }
+
+    pub(crate) fn adopt_task(&self, number: u64, task: Canceller) {
+        self.tasks.with(|tasks| tasks.insert(number, task));
+    }
+
+    pub(crate) fn disown_task(&self, number: u64) {
+        let task = self.tasks.with(|tasks| tasks.remove(&number));
+        drop(task);
+    }
+
+    /// Cancels every Rust task that has not ended, eldest first. False if there is none.
+    pub(crate) fn cancel_tasks(&self) -> bool {
+        let tasks: Vec<_> = self.tasks.with(|tasks| tasks.values().cloned().collect());
+        tasks.iter().for_each(Canceller::cancel);
+        !tasks.is_empty()
+    }
+
+    pub(crate) fn blocking(&self) -> &Pool {
+        self.pool.get_or_init(Pool::default)
+    }
+
+    /// Waits for the calls that still run on the loop's threads and ends the threads.
+    pub(crate) fn join_threads(&self) {
+        if let Some(pool) = self.pool.get() {
+            pool.shutdown();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What waits in the loop, shown: to a garbage collector, and to whoever wants to look.
+
+use std::task::Waker;
+
+use super::{Due, Engine, Work};
+use crate::descriptors::{Direction, Watcher};
+use crate::host::Host;
+use crate::poll::RawFd;
+
+impl<H: Host> Engine<H> {
+    /// Shows the ready jobs, first in first. `visit` must not call the loop.
+    pub fn for_each_ready<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+        self.ready.with(|ready| {
+            ready.iter().try_for_each(|(work, _)| if let Work::Host(job) = work { visit(job) } else { Ok(()) })
+        })
+    }
+
+    /// Shows the jobs of the set timers, in no order. `visit` must not call the loop.
+    pub fn for_each_timer<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+        self.timers.with(|timers| {
+            timers.values().try_for_each(|due| if let Due::Job(job) = due { visit(job) } else { Ok(()) })
+        })
+    }
+
+    /// Shows the jobs that watch descriptors. `visit` must not call the loop.
+    pub fn for_each_watcher<E>(
+        &self,
+        mut visit: impl FnMut(RawFd, Direction, &H::Job) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.descriptors.with(|all| {
+            all.iter().try_for_each(|(fd, slot)| {
+                let watchers = [Direction::Read, Direction::Write].into_iter().zip(&slot.watchers);
+                watchers.into_iter().try_for_each(|(direction, watcher)| match watcher {
+                    Some(Watcher::Always(job)) => visit(fd, direction, job),
+                    _ => Ok(()),
+                })
+            })
+        })
+    }
+
+    /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
+    pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
+        self.remote.inbox.peek(|(work, _)| if let Work::Host(job) = work { visit(job) } else { Ok(()) })?;
+        self.for_each_ready(&mut visit)?;
+        self.for_each_timer(&mut visit)?;
+        self.for_each_watcher(|_, _, job| visit(job))
+    }
+
+    /// Shows every waker that waits here for a descriptor or a timer, for a garbage collector. `visit` must not call
+    /// the loop.
+    pub fn for_each_waker<E>(&self, mut visit: impl FnMut(&Waker) -> Result<(), E>) -> Result<(), E> {
+        self.timers.with(|timers| {
+            timers.values().try_for_each(|due| if let Due::Wake(waker) = due { visit(waker) } else { Ok(()) })
+        })?;
+        self.descriptors.with(|all| {
+            all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
+                Watcher::Always(_) => Ok(()),
+                Watcher::Once(first, others) => {
+                    std::iter::once(first).chain(others).try_for_each(|waiter| visit(&waiter.waker))
+                }
+            })
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! Running: the turn, and what is made ready in it.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::{Due, Engine, Work};
+use crate::cause::{Cause, Kind};
+use crate::descriptors::{Direction, Watcher, split};
+use crate::host::Host;
+use crate::poll::{Event, RawFd};
+use crate::task::{self};
+
+impl<H: Host> Engine<H> {
+    /// Turns until [`stop`](Self::stop): at least once, and the turn in which `stop` was called to its end.
+    ///
+    /// # Errors
+    /// What a step has raised to end the run; everything else stays queued, and the loop can run again.
+    pub fn run(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
+        let _current = task::Current::enter(self);
+        let result = loop {
+            if let Err(abort) = self.turn(cx) {
+                break Err(abort);
+            }
+            if self.stopping.get() {
+                break Ok(());
+            }
+        };
+        self.stopping.set(false);
+        H::settle(self, cx);
+        result
+    }
+
+    /// Ends the run after the present turn, or the next run after one turn.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// Poll, then I/O, then due timers, then a snapshot of what is ready.
+    pub fn turn(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
+        self.poll(cx)?;
+        self.fire_timers();
+        let mut left = self.ready_len();
+        while left > 0 {
+            let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { break };
+            left -= 1;
+            self.step(cx, work, cause)?;
+        }
+        self.cause.set(Cause::OUTSIDE);
+        Ok(())
+    }
+
+    #[inline]
+    fn step(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause) -> Result<(), H::Abort> {
+        let number = self.steps.get() + 1;
+        self.steps.set(number);
+        self.cause.set(Cause::new(Kind::Step, number));
+        // Catching costs nothing measurable per step (tables, no code on the good path).
+        let outcome = catch_unwind(AssertUnwindSafe(|| match work {
+            Work::Host(job) => H::run(self, cx, job, cause),
+            Work::Rust(runnable) => {
+                runnable.run();
+                Ok(())
+            }
+        }));
+        match outcome {
+            Ok(result) => result,
+            Err(panic) => {
+                H::panicked(self, cx, panic);
+                Ok(())
+            }
+        }
+    }
+
+    fn poll(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
+        H::settle(self, cx);
+        let mut events = self.events.take();
+        let waited = self.wait(cx, &mut events);
+        self.drain_inbox();
+        if waited.is_ok() {
+            self.dispatch(cx, &events);
+        }
+        events.clear();
+        self.events.set(events);
+        waited.or_else(|error| H::wait_failed(self, cx, error))
+    }
+
+    fn wait(&self, cx: H::Cx<'_>, events: &mut Vec<Event>) -> io::Result<()> {
+        self.notice_fork()?;
+        let poller = self.poller()?;
+        let busy = self.stopping.get() || !self.ready.with(|ready| ready.is_empty());
+        if busy || !self.remote.inbox.is_empty() {
+            return poller.wait(Some(0), events);
+        }
+        let deadline = self.timers.with(|timers| timers.next_deadline());
+        if let (Some(deadline), true, 0) = (deadline, self.clock.is_virtual(), self.elsewhere.get()) {
+            poller.wait(Some(0), events)?;
+            if events.is_empty() && self.remote.inbox.is_empty() {
+                self.clock.jump_to(deadline);
+            }
+            return Ok(());
+        }
+        // Virtual time stands still here: its timers cannot end the wait, only another thread or a descriptor can.
+        let deadline = deadline.filter(|_| !self.clock.is_virtual());
+        let timeout = deadline.map(|deadline| deadline.saturating_sub(self.now()));
+        if timeout == Some(0) || !self.remote.inbox.fall_asleep() {
+            return poller.wait(Some(0), events);
+        }
+        let waited = H::park(cx, || poller.wait(timeout, events));
+        self.remote.inbox.wake_up();
+        waited
+    }
+
+    fn drain_inbox(&self) {
+        if !self.remote.inbox.is_empty() {
+            for (work, cause) in self.remote.inbox.drain() {
+                self.enqueue(work, cause);
+            }
+        }
+    }
+
+    fn dispatch(&self, cx: H::Cx<'_>, events: &[Event]) {
+        for event in events {
+            let (fd, generation) = split(event.token);
+            for direction in [Direction::Read, Direction::Write] {
+                let news = if direction == Direction::Read { event.readable } else { event.writable };
+                if news {
+                    self.tell(cx, fd, generation, direction);
+                }
+            }
+            // One that reports once has fallen silent; whoever still waits for its other direction must be heard.
+            self.rearm_silent(fd, generation);
+        }
+        self.cause.set(Cause::OUTSIDE);
+    }
+
+    fn tell(&self, cx: H::Cx<'_>, fd: RawFd, generation: u32, direction: Direction) {
+        let cause = Cause::descriptor(fd as i64, direction == Direction::Write);
+        let waiters = self.descriptors.with(|all| {
+            let slot = all.get(fd).filter(|slot| slot.generation == generation)?;
+            let watcher = &mut slot.watchers[direction as usize];
+            match watcher {
+                Some(Watcher::Always(job)) => {
+                    let job = H::again(cx, job);
+                    self.enqueue(Work::Host(job), cause);
+                    None
+                }
+                Some(Watcher::Once(..)) => watcher.take(),
+                None => None,
+            }
+        });
+        for waiter in waiters.into_iter().flat_map(Watcher::into_waiters) {
+            self.cause.set(waiter.cause.unwrap_or(cause));
+            waiter.waker.wake();
+        }
+    }
+
+    fn fire_timers(&self) {
+        if self.timers.with(|timers| timers.is_empty()) {
+            return;
+        }
+        let now = self.now();
+        while let Some((id, due)) = self.timers.with(|timers| timers.pop_due(now)) {
+            let cause = Cause::new(Kind::Timer, id.sequence());
+            match due {
+                Due::Job(job) => self.enqueue(Work::Host(job), cause),
+                Due::Wake(waker) => {
+                    self.cause.set(cause);
+                    waker.wake();
+                }
+            }
+        }
+        self.cause.set(Cause::OUTSIDE);
+    }
+}

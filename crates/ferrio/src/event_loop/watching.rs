@@ -1,0 +1,303 @@
+//! Descriptors: who watches them, who waits for them, and what the poller is told.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::task::Waker;
+
+use super::Engine;
+use crate::cause::Cause;
+use crate::descriptors::{Direction, Slot, WaitId, Waiter, Watcher, token};
+use crate::fork;
+use crate::host::Host;
+use crate::poll::{Interest, Mode, Poller, RawFd};
+
+impl<H: Host> Engine<H> {
+    /// Runs `job` on every turn in which `fd` has news, until [`unwatch`](Self::unwatch); replaces and returns the
+    /// job that did so before. Futures that waited are woken, to find out that a job watches now.
+    ///
+    /// # Errors
+    /// The operating system's, if it cannot watch `fd` (EBADF, EPERM for a regular file).
+    pub fn watch(&self, fd: RawFd, direction: Direction, job: H::Job) -> io::Result<Option<H::Job>> {
+        Ok(match self.set_watcher(fd, direction, Watcher::Always(job))? {
+            Some(Watcher::Always(job)) => Some(job),
+            Some(waiters) => {
+                wake_all(waiters);
+                None
+            }
+            None => None,
+        })
+    }
+
+    /// Wakes `waker` the next time `fd` has news, together with whoever else waits for it.
+    ///
+    /// # Errors
+    /// The operating system's, if it cannot watch `fd`; `AlreadyExists` if a job watches it.
+    pub fn wake_on(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<()> {
+        self.join_wait(fd, direction, waker).map(drop)
+    }
+
+    /// As [`wake_on`](Self::wake_on), with a name for the wait, so that [`leave_wait`](Self::leave_wait) can end it.
+    pub fn join_wait(&self, fd: RawFd, direction: Direction, waker: Waker) -> io::Result<WaitId> {
+        self.join_wait_for(fd, direction, waker, None)
+    }
+
+    /// As [`join_wait`](Self::join_wait), for a descriptor that only carries news: `cause` is what it is news of.
+    pub(crate) fn join_wait_for(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        waker: Waker,
+        cause: Option<Cause>,
+    ) -> io::Result<WaitId> {
+        self.notice_fork()?;
+        let id = WaitId(self.waits.get());
+        self.waits.set(id.0 + 1);
+        let mut waiter = Some(Waiter { id, waker, cause });
+        let joined = self.descriptors.with(|all| {
+            let Some(slot) = all.get(fd) else { return Ok(()) };
+            match &mut slot.watchers[direction as usize] {
+                Some(Watcher::Always(_)) => {
+                    let taken = format!("descriptor {fd} is watched already");
+                    return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken));
+                }
+                Some(Watcher::Once(_, others)) => others.extend(waiter.take()),
+                None => return Ok(()),
+            }
+            // Armed for those before: but perhaps for a descriptor that was closed since and had the same number.
+            self.rearm(fd, slot)
+        });
+        if let Err(error) = joined {
+            self.leave_wait(fd, direction, id);
+            return Err(error);
+        }
+        if let Some(alone) = waiter {
+            let former = self.set_watcher(fd, direction, Watcher::Once(alone, Vec::new()))?;
+            debug_assert!(former.is_none());
+        }
+        Ok(id)
+    }
+
+    /// Whether a wait is still on; if it is, `waker` is the one that will be woken.
+    pub(crate) fn renew_wait(&self, fd: RawFd, direction: Direction, id: WaitId, waker: &Waker) -> bool {
+        let with_waiter = |swap: &mut dyn FnMut(&mut Waiter)| {
+            self.descriptors.with(|all| {
+                let Watcher::Once(first, others) = all.get(fd)?.watchers[direction as usize].as_mut()? else {
+                    return None;
+                };
+                std::iter::once(first).chain(others).find(|waiter| waiter.id == id).map(swap)
+            })
+        };
+        let mut same = true;
+        if with_waiter(&mut |waiter| same = waiter.waker.will_wake(waker)).is_none() {
+            return false;
+        }
+        if !same {
+            // Cloning and dropping a waker is foreign code: both happen outside the borrow.
+            let mut waker = waker.clone();
+            with_waiter(&mut |waiter| std::mem::swap(&mut waiter.waker, &mut waker));
+        }
+        true
+    }
+
+    /// Ends one wait; others for the same descriptor go on. One that is over already is no error.
+    pub fn leave_wait(&self, fd: RawFd, direction: Direction, id: WaitId) {
+        let (waiter, last) = self.descriptors.with(|all| {
+            let Some(watcher) = all.get(fd).and_then(|slot| slot.watchers[direction as usize].as_mut()) else {
+                return (None, false);
+            };
+            match watcher {
+                Watcher::Once(first, others) if first.id == id && others.is_empty() => (None, true),
+                Watcher::Once(first, others) if first.id == id => {
+                    (Some(std::mem::replace(first, others.remove(0))), false)
+                }
+                Watcher::Once(_, others) => {
+                    let place = others.iter().position(|waiter| waiter.id == id);
+                    (place.map(|place| others.remove(place)), false)
+                }
+                Watcher::Always(_) => (None, false),
+            }
+        });
+        drop(waiter);
+        if last {
+            drop(self.unwatch(fd, direction));
+        }
+    }
+
+    /// Stops watching one direction of `fd` and returns the job, if one watched. Must come before `fd` is closed.
+    ///
+    /// A single future that waited is forgotten, since only itself can have asked for this. If there are several, all
+    /// are woken, and those that still want to wait do so again.
+    #[must_use = "dropping the value may run foreign code: do it where that is allowed"]
+    pub fn unwatch(&self, fd: RawFd, direction: Direction) -> Option<H::Job> {
+        self.leave_parent_alone();
+        let removed = self.descriptors.with(|all| {
+            let slot = all.get(fd)?;
+            let removed = slot.watchers[direction as usize].take()?;
+            match slot.wanted() {
+                Some((interest, mode)) => {
+                    // Narrowing what is watched can only fail for a descriptor that is gone, which has no news.
+                    drop(self.arm(fd, slot.generation, interest, mode, true));
+                    slot.armed = Some((interest, mode));
+                }
+                None => {
+                    self.forget(fd);
+                    slot.armed = None;
+                    slot.generation = slot.generation.wrapping_add(1);
+                }
+            }
+            Some(removed)
+        });
+        match removed? {
+            Watcher::Always(job) => Some(job),
+            Watcher::Once(waiter, others) => {
+                if !others.is_empty() {
+                    wake_all(Watcher::<H::Job>::Once(waiter, others));
+                }
+                None
+            }
+        }
+    }
+
+    /// Drops a registration kept for the next wait: `fd` is about to be closed or handed away. Futures that waited are
+    /// woken, to find that out.
+    pub fn release(&self, fd: RawFd) {
+        self.leave_parent_alone();
+        let watchers = self.descriptors.with(|all| {
+            let slot = all.get(fd)?;
+            if slot.armed.take().is_some() {
+                self.forget(fd);
+            }
+            slot.generation = slot.generation.wrapping_add(1);
+            Some(std::mem::take(&mut slot.watchers))
+        });
+        watchers.into_iter().flatten().flatten().for_each(wake_all);
+    }
+
+    /// Whether a job watches this direction of `fd`.
+    pub fn is_watched(&self, fd: RawFd, direction: Direction) -> bool {
+        self.descriptors.with(|all| all.get(fd).is_some_and(|slot| slot.watchers[direction as usize].is_some()))
+    }
+
+    fn set_watcher(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        watcher: Watcher<H::Job>,
+    ) -> io::Result<Option<Watcher<H::Job>>> {
+        self.notice_fork()?;
+        let mut watcher = Some(watcher);
+        let armed = self.descriptors.with(|all| {
+            // A number that nobody has watched yet may be no descriptor at all: ask the kernel before making room.
+            if all.get(fd).is_none() {
+                let (interest, mode) = wanted_alone(direction, watcher.as_ref());
+                self.arm(fd, 0, interest, mode, false)?;
+                all.entry(fd).armed = Some((interest, mode));
+            }
+            let slot = all.entry(fd);
+            std::mem::swap(&mut slot.watchers[direction as usize], &mut watcher);
+            let armed = self.rearm(fd, slot);
+            if armed.is_err() {
+                std::mem::swap(&mut slot.watchers[direction as usize], &mut watcher);
+            }
+            armed
+        });
+        // Only here, after the borrow, may a watcher that was refused be dropped.
+        armed.map(|()| watcher)
+    }
+
+    /// Tells the poller what is wanted of `fd` now: always, because the number may belong to another descriptor than
+    /// when it was told last.
+    fn rearm(&self, fd: RawFd, slot: &mut Slot<H::Job>) -> io::Result<()> {
+        if let Some((interest, mode)) = slot.wanted() {
+            self.arm(fd, slot.generation, interest, mode, slot.armed.is_some())?;
+            slot.armed = Some((interest, mode));
+        }
+        Ok(())
+    }
+
+    pub(super) fn rearm_silent(&self, fd: RawFd, generation: u32) {
+        self.descriptors.with(|all| {
+            let Some(slot) = all.get(fd).filter(|slot| slot.generation == generation) else { return };
+            let Some(armed) = slot.armed else { return };
+            let Some((interest, mode)) = slot.wanted() else {
+                if armed.1 == Mode::Level {
+                    self.forget(fd);
+                    slot.armed = None;
+                }
+                return;
+            };
+            if armed.1 == Mode::Once || armed != (interest, mode) {
+                // It was armed a moment ago: it fails only if the descriptor was closed, which has no news.
+                drop(self.arm(fd, generation, interest, mode, true));
+                slot.armed = Some((interest, mode));
+            }
+        });
+    }
+
+    pub(super) fn poller(&self) -> io::Result<Arc<Poller>> {
+        let poller = self.poller.with(|poller| poller.clone());
+        poller.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the loop is closed"))
+    }
+
+    fn arm(&self, fd: RawFd, generation: u32, interest: Interest, mode: Mode, known: bool) -> io::Result<()> {
+        self.poller()?.arm(fd, token(fd, generation), interest, mode, known)
+    }
+
+    pub(super) fn forget(&self, fd: RawFd) {
+        self.poller.with(|poller| poller.as_ref().map(|poller| poller.forget(fd)));
+    }
+
+    /// In the child of a fork: opens a poller of the child's own, which knows all that the parent's did. It happens by
+    /// itself as soon as the loop is used.
+    ///
+    /// # Errors
+    /// The operating system's, if it has no descriptors left. The parent's poller is let go of all the same.
+    pub fn after_fork(&self) -> io::Result<()> {
+        self.forks.set(fork::count());
+        let opened = self.poller.with(|poller| poller.is_some()).then(Poller::new).transpose();
+        let (poller, result) = match opened {
+            Ok(poller) => (poller.map(Arc::new), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        let waker = poller.as_ref().map(|poller| poller.waker());
+        let inherited = self.poller.with(|place| std::mem::replace(place, poller));
+        let former = std::mem::replace(&mut *self.remote.waker.lock().unwrap_or_else(PoisonError::into_inner), waker);
+        if cfg!(target_os = "linux") {
+            // Closes the child's numbers; the parent's poller is none the wiser.
+            drop((inherited, former));
+        } else {
+            // A kqueue is not inherited: its number is nobody's, or somebody else's by now.
+            std::mem::forget((inherited, former));
+        }
+        self.descriptors.with(|all| {
+            for (fd, slot) in all.iter() {
+                slot.armed = None;
+                // Fails for what the child has closed, which has no news.
+                drop(self.rearm(fd, slot));
+            }
+        });
+        result
+    }
+
+    #[inline]
+    pub(super) fn notice_fork(&self) -> io::Result<()> {
+        if self.forks.get() == fork::count() { Ok(()) } else { self.after_fork() }
+    }
+
+    /// [`notice_fork`](Self::notice_fork) for those who only take back: without a poller nothing is left to take back.
+    #[inline]
+    pub(super) fn leave_parent_alone(&self) {
+        drop(self.notice_fork());
+    }
+}
+
+fn wake_all<J>(watcher: Watcher<J>) {
+    watcher.into_waiters().for_each(|waiter| waiter.waker.wake());
+}
+
+/// What the poller is told for a first watcher.
+fn wanted_alone<J>(direction: Direction, watcher: Option<&Watcher<J>>) -> (Interest, Mode) {
+    let interest = Interest { read: direction == Direction::Read, write: direction == Direction::Write };
+    let mode = if matches!(watcher, Some(Watcher::Always(_))) { Mode::Level } else { Mode::Once };
+    (interest, mode)
+}

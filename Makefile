@@ -45,6 +45,7 @@ $(VENV)/.ecosystem: $(VENV)/.tools $(addsuffix /requirements.txt, tests/ecosyste
 test: build $(VENV)/.ecosystem
 	cargo test --workspace --exclude ferrio-python
 	$(BIN)/python -m pytest
+	FERRIO_TEST_NATIVE=1 $(BIN)/python -m pytest tests/ecosystem
 
 # The tests that need none of the ecosystem's packages.
 test-core: build

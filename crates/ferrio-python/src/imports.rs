@@ -36,6 +36,10 @@ pub struct Imports {
     pub socket: Py<PyAny>,
     /// `_socket.socket`, whose methods are the system calls.
     pub native_socket: Py<PyAny>,
+    /// Some of them. The class cannot be changed.
+    pub native_recv: Py<PyAny>,
+    pub native_recv_into: Py<PyAny>,
+    pub native_send: Py<PyAny>,
     /// `asyncio.trsock.TransportSocket`.
     pub transport_socket: Py<PyAny>,
     pub buffered_protocol: Py<PyAny>,
@@ -70,6 +74,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let asyncio = py.import("asyncio")?;
         let base_events = py.import("asyncio.base_events")?;
         let native = py.import("_asyncio")?;
+        let native_socket = py.import("_socket")?.getattr("socket")?;
         let sys = py.import("sys")?;
         let transports = py.import("ferrio._transports")?;
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
@@ -93,7 +98,10 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             thread_safe_handle: get(&py.import("ferrio.handles")?, "ThreadSafeHandle")?,
             timer_handle: get(&py.import("ferrio.handles")?, "TimerHandle")?,
             socket: get(&py.import("socket")?, "socket")?,
-            native_socket: get(&py.import("_socket")?, "socket")?,
+            native_recv: native_socket.getattr("recv")?.unbind(),
+            native_recv_into: native_socket.getattr("recv_into")?.unbind(),
+            native_send: native_socket.getattr("send")?.unbind(),
+            native_socket: native_socket.unbind(),
             transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,

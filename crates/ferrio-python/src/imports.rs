@@ -59,6 +59,17 @@ pub struct Imports {
     pub datagram_transport: Py<PyAny>,
     /// Whether `Process.wait()` returns when the child ends, or only when its pipes are closed as well.
     pub wait_is_for_the_child_alone: bool,
+    /// `_get_running_loop()`, which returns None if no loop runs.
+    pub running_loop: Py<PyAny>,
+    pub heappush: Py<PyAny>,
+    pub heappop: Py<PyAny>,
+    /// `__aenter__` and `__aexit__` of asyncio's locks.
+    pub enter_lock: Py<PyAny>,
+    pub leave_lock: Py<PyAny>,
+    /// Whether a Semaphore's waiter, when it leaves, wakes as many others as there is room for, instead of one.
+    pub semaphore_wakes_all: bool,
+    /// Whether a Condition's waiter that fails passes its notification on.
+    pub condition_notifies_again: bool,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -77,6 +88,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let native_socket = py.import("_socket")?.getattr("socket")?;
         let sys = py.import("sys")?;
         let transports = py.import("ferrio._transports")?;
+        let helpers = py.import("ferrio._helpers")?;
+        let locks = py.import("asyncio.locks")?.getattr("_ContextManagerMixin")?;
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
         Ok(Imports {
             future: get(&native, "Future")?,
@@ -112,11 +125,15 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             read_pipe_transport: get(&transports, "ReadPipeTransport")?,
             write_pipe_transport: get(&transports, "WritePipeTransport")?,
             subprocess_transport: get(&transports, "SubprocessTransport")?,
-            wait_is_for_the_child_alone: py
-                .import("ferrio._helpers")?
-                .getattr("WAIT_IS_FOR_THE_CHILD_ALONE")?
-                .is_truthy()?,
-            helpers: py.import("ferrio._helpers")?.unbind(),
+            wait_is_for_the_child_alone: helpers.getattr("WAIT_IS_FOR_THE_CHILD_ALONE")?.is_truthy()?,
+            running_loop: get(&native, "_get_running_loop")?,
+            heappush: get(&py.import("heapq")?, "heappush")?,
+            heappop: get(&py.import("heapq")?, "heappop")?,
+            enter_lock: locks.getattr("__aenter__")?.unbind(),
+            leave_lock: locks.getattr("__aexit__")?.unbind(),
+            semaphore_wakes_all: helpers.getattr("SEMAPHORE_WAKES_ALL")?.is_truthy()?,
+            condition_notifies_again: helpers.getattr("CONDITION_NOTIFIES_AGAIN")?.is_truthy()?,
+            helpers: helpers.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })
     })

@@ -33,7 +33,7 @@ mod _ferrio {
     #[pymodule_export]
     use crate::server::ServerCore;
     #[pymodule_export]
-    use crate::sync::Lock;
+    use crate::sync::{Event, Lock, Queue, Semaphore};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::datagram::DatagramTransport;
@@ -57,6 +57,7 @@ mod _ferrio {
         let (handle, timer_handle) = crate::handle::types(py)?;
         module.add("Handle", handle)?;
         module.add("TimerHandle", timer_handle)?;
+        module.add("NOTHING", crate::sync::nothing(py)?)?;
         module.add("Operation", crate::operation::class(py)?)?;
         crate::awaitable::install_slots(py)?;
         crate::event_loop::install_methods(py)?;

@@ -14,6 +14,7 @@ mod imports;
 mod operation;
 #[cfg(unix)]
 mod server;
+mod step;
 mod sync;
 #[cfg(unix)]
 mod transports;
@@ -32,6 +33,8 @@ mod _ferrio {
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;
+    #[pymodule_export]
+    use crate::step::recognise_task_steps;
     #[pymodule_export]
     use crate::sync::{Event, Lock, Queue, Semaphore};
     #[cfg(unix)]

@@ -14,6 +14,7 @@ use crate::ffi::context::copy_current;
 use crate::ffi::method::{Arguments, guarded, install};
 use crate::handle;
 use crate::imports::imports;
+use crate::step;
 
 /// Installs the methods of this file into the finished class.
 pub fn install_methods(py: Python<'_>) -> PyResult<()> {
@@ -101,6 +102,14 @@ macro_rules! raw_method {
 }
 
 raw_method!(raw_call_soon, |this, arguments| {
+    let core = &this.get().core;
+    if !core.debug()
+        && !core.is_closed()
+        && let Some(step) = step::recognise(this, &arguments)
+    {
+        core.soon(Job::Step(step));
+        return Ok(this.py().None().into_bound(this.py()));
+    }
     let handle = new_handle(this, &arguments, "call_soon")?;
     this.get().core.soon(Job::Handle(handle.clone().unbind()));
     Ok(handle)

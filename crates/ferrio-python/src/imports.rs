@@ -8,8 +8,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 /// References that live as long as the process.
 pub struct Imports {
-    /// `_asyncio.Future`, for what only native code sees.
+    /// `_asyncio.Future`, for what only native code sees, and `_asyncio.Task`.
     pub future: Py<PyAny>,
+    pub task: Py<PyAny>,
     /// `asyncio.futures` and `asyncio.tasks`: the classes that users' futures and tasks are made of are looked up each
     /// time (8 ns), because tests and tools replace them.
     pub futures: Py<PyDict>,
@@ -93,6 +94,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
         Ok(Imports {
             future: get(&native, "Future")?,
+            task: get(&native, "Task")?,
             futures: py.import("asyncio.futures")?.dict().unbind(),
             tasks: py.import("asyncio.tasks")?.dict().unbind(),
             events: py.import("asyncio.events")?.unbind(),

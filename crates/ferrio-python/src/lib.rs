@@ -14,6 +14,7 @@ mod imports;
 mod operation;
 #[cfg(unix)]
 mod server;
+mod streams;
 mod sync;
 #[cfg(unix)]
 mod transports;
@@ -32,6 +33,8 @@ mod _ferrio {
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;
+    #[pymodule_export]
+    use crate::streams::{FlowControl, StreamReader, StreamReaderProtocol, StreamWriter};
     #[pymodule_export]
     use crate::sync::Lock;
     #[cfg(unix)]
@@ -60,6 +63,7 @@ mod _ferrio {
         module.add("Operation", crate::operation::class(py)?)?;
         crate::awaitable::install_slots(py)?;
         crate::event_loop::install_methods(py)?;
+        crate::streams::install_methods(py)?;
         crate::sync::install_methods(py)?;
         Ok(())
     }

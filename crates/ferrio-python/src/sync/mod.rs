@@ -14,6 +14,7 @@ mod lock;
 mod waiters;
 
 pub use lock::Lock;
+pub use waiters::{Waiters, wake};
 
 use pyo3::prelude::*;
 

@@ -27,8 +27,9 @@ $(VENV)/.demo: $(VENV)/.tools examples/requirements.txt
 demo: build load $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-$(VENV)/.bench: $(VENV)/.tools benches/requirements.txt examples/requirements.txt
+$(VENV)/.bench: $(VENV)/.tools benches/requirements.txt benches/peers.txt examples/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	-grep -v '^#' benches/peers.txt | xargs -n 1 $(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all:
 	touch $@
 
 bench: build load $(VENV)/.bench
@@ -45,6 +46,7 @@ $(VENV)/.ecosystem: $(VENV)/.tools $(addsuffix /requirements.txt, tests/ecosyste
 test: build $(VENV)/.ecosystem
 	cargo test --workspace --exclude ferrio-python
 	$(BIN)/python -m pytest
+	FERRIO_TEST_NATIVE=1 $(BIN)/python -m pytest tests/ecosystem
 
 # The tests that need none of the ecosystem's packages.
 test-core: build

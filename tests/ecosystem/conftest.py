@@ -3,6 +3,8 @@
 The loop is named by its factory: FERRIO_TEST_FACTORY=module:attribute, `ferrio:new_event_loop` by default. Every test
 says from inside that this loop is the one that runs: in this process with `check_loop`, in a server process by what the
 server answers. `FERRIO_TEST_FACTORY=asyncio:new_event_loop` shows that the tests themselves are right.
+
+FERRIO_TEST_NATIVE=1: with ferrio's queues, locks, streams, gather, … in the places of asyncio's, here and in the programs.
 """
 
 import asyncio
@@ -13,9 +15,17 @@ import ssl
 
 import pytest
 import trustme
+from ferrio import _install
 from programs import Program, free_port
 
 FACTORY = os.environ.get("FERRIO_TEST_FACTORY", "ferrio:new_event_loop")
+
+NATIVE = os.environ.get("FERRIO_TEST_NATIVE") == "1"
+if NATIVE:
+    directory = os.path.join(os.path.dirname(__file__), "installed")
+    os.environ["PYTHONPATH"] = os.pathsep.join([directory, *filter(None, [os.environ.get("PYTHONPATH")])])
+    # Before a test's imports, so that `from asyncio import …` gives ferrio's.
+    _install.install_natives()
 
 # A test that takes longer hangs, which is a failure. Python code is interrupted; if native code does not let that happen,
 # the whole run ends soon after with the stacks of all threads.

@@ -28,7 +28,9 @@ class Program:
 
     def __init__(self, command, **options):
         self._output = tempfile.TemporaryFile("w+")
-        environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(HERE)}
+        # What is on the path already puts ferrio's primitives into asyncio (see conftest.py).
+        path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
         command = [str(word) for word in command]
         if command[0].startswith("-") or command[0].endswith(".py"):
             command.insert(0, sys.executable)

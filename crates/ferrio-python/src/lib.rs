@@ -36,7 +36,7 @@ mod _ferrio {
     #[pymodule_export]
     use crate::streams::{FlowControl, StreamReader, StreamReaderProtocol, StreamWriter};
     #[pymodule_export]
-    use crate::sync::Lock;
+    use crate::sync::{Event, Lock, Queue, Semaphore};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::datagram::DatagramTransport;
@@ -60,6 +60,7 @@ mod _ferrio {
         let (handle, timer_handle) = crate::handle::types(py)?;
         module.add("Handle", handle)?;
         module.add("TimerHandle", timer_handle)?;
+        module.add("NOTHING", crate::sync::nothing(py)?)?;
         module.add("Operation", crate::operation::class(py)?)?;
         crate::awaitable::install_slots(py)?;
         crate::event_loop::install_methods(py)?;

@@ -11,11 +11,11 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::attributes::{flags, references};
 use super::inherited::has_from;
+use super::settle;
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{install_noargs, noargs};
 use crate::imports::imports;
 use crate::operation::{self, Event, Kind, Outcome, Running, Step};
-use crate::sync::{Waiters, wake};
 
 /// The native half of asyncio's `FlowControlMixin`.
 #[pyclass(subclass, frozen, module = "ferrio._ferrio")]
@@ -30,8 +30,8 @@ struct State {
     /// The transport has told us to pause.
     paused: bool,
     lost: bool,
-    /// Who waits in `drain()`.
-    waiters: Waiters,
+    /// Who waits in `drain()`: futures.
+    waiters: Vec<Py<PyAny>>,
     /// A subclass may have a `_drain_helper` of its own.
     is_plain: bool,
 }
@@ -57,7 +57,7 @@ fn drain(running: &Running<'_>, event: Event<'_>) -> Outcome {
             }
             let the_loop = flow._loop(py).unwrap_or_else(|| py.None());
             let waiter = the_loop.bind(py).call_method0(intern!(py, "create_future"))?;
-            flow.state.with(py, |state| state.waiters.push(&waiter));
+            flow.state.with(py, |state| state.waiters.push(waiter.clone().unbind()));
             running.set_item(Some(waiter.clone()));
             Ok(Step::Await(waiter.unbind()))
         }
@@ -100,7 +100,10 @@ impl FlowControl {
     /// The one whose step runs does not wait any more.
     fn leave(&self, running: &Running<'_>) {
         if let Some(waiter) = running.item() {
-            let left = self.state.with(running.py(), |state| state.waiters.remove(&waiter));
+            let left = self.state.with(running.py(), |state| {
+                let place = state.waiters.iter().position(|one| one.is(&waiter))?;
+                Some(state.waiters.remove(place))
+            });
             drop(left);
         }
     }
@@ -118,7 +121,8 @@ impl FlowControl {
         }
         let the_loop = the_loop.unwrap_or_else(|| py.None());
         if the_loop.bind(py).call_method0(intern!(py, "get_debug"))?.is_truthy()? {
-            log_debug(format, this.as_any())?;
+            let logger = imports(py)?.helpers.bind(py).getattr(intern!(py, "logger"))?;
+            logger.call_method1("debug", (format, this))?;
         }
         Ok(())
     }
@@ -126,27 +130,23 @@ impl FlowControl {
     fn resume(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         Self::set_paused(this, false, "%r resumes writing")?;
-        for waiter in this.get().state.with(py, |state| state.waiters.all(py)) {
-            wake(&waiter, py.None().bind(py))?;
-        }
-        Ok(())
+        this.get().waiters(py).iter().try_for_each(|waiter| settle(waiter, None))
+    }
+
+    fn waiters<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
+        self.state.with(py, |state| state.waiters.iter().map(|waiter| waiter.bind(py).clone()).collect())
     }
 
     /// What `connection_lost` does: those who wait are told.
     pub(super) fn end(&self, reason: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = reason.py();
-        let waiters = self.state.with(py, |state| {
+        let is_paused = self.state.with(py, |state| {
             state.lost = true;
-            if state.paused { state.waiters.all(py) } else { Vec::new() }
+            state.paused
         });
-        for waiter in waiters {
-            if reason.is_none() {
-                wake(&waiter, reason)?;
-            } else if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-                waiter.call_method1(intern!(py, "set_exception"), (reason,))?;
-            }
-        }
-        Ok(())
+        let waiters = if is_paused { self.waiters(py) } else { Vec::new() };
+        let reason = Some(reason).filter(|reason| !reason.is_none());
+        waiters.iter().try_for_each(|waiter| settle(waiter, reason))
     }
 }
 
@@ -207,13 +207,13 @@ impl FlowControl {
     /// The futures of those who wait; a copy.
     #[getter]
     fn _drain_waiters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.state.with(py, |state| state.waiters.all(py)))
+        PyTuple::new(py, self.waiters(py))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let visit_all = |state: &State| {
             state.the_loop.as_ref().map_or(Ok(()), |the_loop| visit.call(the_loop))?;
-            state.waiters.traverse(&visit)
+            state.waiters.iter().try_for_each(|waiter| visit.call(waiter))
         };
         self.state.for_collector(visit_all).unwrap_or(Ok(()))
     }
@@ -221,10 +221,4 @@ impl FlowControl {
     fn __clear__(&self) {
         drop(self.state.take());
     }
-}
-
-/// asyncio's log.
-fn log_debug(format: &str, subject: &Bound<'_, PyAny>) -> PyResult<()> {
-    let py = subject.py();
-    imports(py)?.helpers.bind(py).getattr(intern!(py, "logger"))?.call_method1("debug", (format, subject)).map(drop)
 }

@@ -46,6 +46,19 @@ pub fn deliver(protocol: &Bound<'_, PyAny>, data: &Bound<'_, PyBytes>) -> PyResu
     protocol.call_method1(intern!(protocol.py(), "data_received"), (data,)).map(drop)
 }
 
+/// Answers a future, or fails it with an exception, unless it is done.
+fn settle(future: &Bound<'_, PyAny>, exception: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let py = future.py();
+    if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(());
+    }
+    match exception {
+        None => future.call_method1(intern!(py, "set_result"), (py.None(),)),
+        Some(exception) => future.call_method1(intern!(py, "set_exception"), (exception,)),
+    }
+    .map(drop)
+}
+
 /// Gives the classes their raw methods.
 pub fn install_methods(py: Python<'_>) -> PyResult<()> {
     reader::install_methods(py)?;

@@ -12,6 +12,7 @@ use super::attributes::{flags, references};
 use super::flow::{FlowControl, loop_or_current};
 use super::inherited::has_from;
 use super::reader::StreamReader;
+use super::settle;
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{install_noargs, install_onearg, noargs, onearg};
 
@@ -110,19 +111,6 @@ impl StreamReaderProtocol {
         }
         // There is no half-closed TLS connection; True would be warned about.
         Ok(!self.state.with(py, |state| state.over_ssl))
-    }
-
-    /// Answers who waits for the end.
-    fn settle_closed(&self, closed: &Bound<'_, PyAny>, reason: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let py = closed.py();
-        if closed.call_method0(intern!(py, "done"))?.is_truthy()? {
-            return Ok(());
-        }
-        match reason {
-            None => closed.call_method1(intern!(py, "set_result"), (py.None(),)),
-            Some(reason) => closed.call_method1(intern!(py, "set_exception"), (reason,)),
-        }
-        .map(drop)
     }
 }
 
@@ -229,7 +217,7 @@ impl StreamReaderProtocol {
             state.closed.as_ref().map(|closed| closed.bind(py).clone())
         });
         if let Some(closed) = closed {
-            protocol.settle_closed(&closed, reason)?;
+            settle(&closed, reason)?;
         }
         this.as_super().get().end(exc)?;
         let former = protocol.state.with(py, |state| {
@@ -258,7 +246,7 @@ impl StreamReaderProtocol {
             Ending::Lost(reason) => (true, reason.as_ref().map(|reason| reason.bind(py).clone())),
         });
         if is_lost {
-            protocol.settle_closed(&closed, reason.as_ref())?;
+            settle(&closed, reason.as_ref())?;
         }
         let former = protocol.state.with(py, |state| state.closed.replace(closed.clone().unbind()));
         drop(former);

@@ -19,6 +19,8 @@ pub struct Imports {
     pub events: Py<PyModule>,
     pub get_running_loop: Py<PyAny>,
     pub cancelled_error: Py<PyAny>,
+    pub incomplete_read_error: Py<PyAny>,
+    pub limit_overrun_error: Py<PyAny>,
     pub ensure_future: Py<PyAny>,
     pub is_future: Py<PyAny>,
     pub sendfile_not_available: Py<PyAny>,
@@ -60,6 +62,10 @@ pub struct Imports {
     pub datagram_transport: Py<PyAny>,
     /// Whether `Process.wait()` returns when the child ends, or only when its pipes are closed as well.
     pub wait_is_for_the_child_alone: bool,
+    /// `asyncio.StreamReader`.
+    pub stream_reader: Py<PyAny>,
+    /// Whether `StreamReader.readuntil()` takes several separators: since 3.13.
+    pub has_many_separators: bool,
     /// `_get_running_loop()`, which returns None if no loop runs.
     pub running_loop: Py<PyAny>,
     pub heappush: Py<PyAny>,
@@ -100,6 +106,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             events: py.import("asyncio.events")?.unbind(),
             get_running_loop: get(&native, "get_running_loop")?,
             cancelled_error: get(&asyncio, "CancelledError")?,
+            incomplete_read_error: get(&asyncio, "IncompleteReadError")?,
+            limit_overrun_error: get(&asyncio, "LimitOverrunError")?,
             ensure_future: get(&asyncio, "ensure_future")?,
             is_future: get(&asyncio, "isfuture")?,
             sendfile_not_available: get(&asyncio, "SendfileNotAvailableError")?,
@@ -135,6 +143,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             leave_lock: locks.getattr("__aexit__")?.unbind(),
             semaphore_wakes_all: helpers.getattr("SEMAPHORE_WAKES_ALL")?.is_truthy()?,
             condition_notifies_again: helpers.getattr("CONDITION_NOTIFIES_AGAIN")?.is_truthy()?,
+            stream_reader: get(&asyncio, "StreamReader")?,
+            has_many_separators: py.version_info() >= (3, 13),
             helpers: helpers.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

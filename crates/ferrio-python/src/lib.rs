@@ -15,6 +15,7 @@ mod operation;
 #[cfg(unix)]
 mod server;
 mod step;
+mod streams;
 mod sync;
 #[cfg(unix)]
 mod transports;
@@ -35,6 +36,8 @@ mod _ferrio {
     use crate::server::ServerCore;
     #[pymodule_export]
     use crate::step::recognise_task_steps;
+    #[pymodule_export]
+    use crate::streams::{FlowControl, StreamReader, StreamReaderProtocol, StreamWriter};
     #[pymodule_export]
     use crate::sync::{Event, Lock, Queue, Semaphore};
     #[cfg(unix)]
@@ -64,6 +67,7 @@ mod _ferrio {
         module.add("Operation", crate::operation::class(py)?)?;
         crate::awaitable::install_slots(py)?;
         crate::event_loop::install_methods(py)?;
+        crate::streams::install_methods(py)?;
         crate::sync::install_methods(py)?;
         Ok(())
     }

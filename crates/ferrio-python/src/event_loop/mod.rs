@@ -185,7 +185,9 @@ impl Loop {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Some(Some(factory)) = self.task_factory.for_collector(|factory| factory.as_ref().map(|one| visit.call(one))) {
+        if let Some(Some(factory)) =
+            self.task_factory.for_collector(|factory| factory.as_ref().map(|one| visit.call(one)))
+        {
             factory?;
         }
         self.keywords.traverse(&visit)?;

@@ -34,8 +34,7 @@ pub fn construct_as<'py>(
         let (Some(new), Some(init)) = ((*class.as_type_ptr()).tp_new, (*initialised_as.as_type_ptr()).tp_init) else {
             return class.call(arguments.cast_into()?, Some(keywords));
         };
-        let object =
-            Bound::from_owned_ptr_or_err(py, new(class.as_type_ptr(), arguments.as_ptr(), keywords.as_ptr()))?;
+        let object = Bound::from_owned_ptr_or_err(py, new(class.as_type_ptr(), arguments.as_ptr(), keywords.as_ptr()))?;
         if init(object.as_ptr(), arguments.as_ptr(), keywords.as_ptr()) < 0 {
             return Err(PyErr::fetch(py));
         }

@@ -2,6 +2,9 @@
 
 import asyncio.subprocess
 from asyncio import events
+from asyncio.subprocess import DEVNULL as DEVNULL
+from asyncio.subprocess import PIPE as PIPE
+from asyncio.subprocess import STDOUT as STDOUT
 from asyncio.subprocess import Process
 
 from . import _ferrio

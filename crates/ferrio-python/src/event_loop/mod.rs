@@ -146,10 +146,6 @@ impl Loop {
         Ok(())
     }
 
-    fn get_debug(&self) -> bool {
-        self.core.debug()
-    }
-
     fn set_debug(this: &Bound<'_, Self>, enabled: &Bound<'_, PyAny>) -> PyResult<()> {
         let core = &this.get().core;
         core.set_debug(enabled.is_truthy()?);

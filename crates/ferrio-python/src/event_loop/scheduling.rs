@@ -6,12 +6,12 @@ use pyo3::exceptions::{PyNameError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 
 use super::Loop;
 use crate::core::{Core, Job, future_of};
 use crate::ffi::context::copy_current;
-use crate::ffi::method::{Arguments, guarded, install};
+use crate::ffi::method::{Arguments, guarded, install, install_noargs, noargs};
 use crate::handle;
 use crate::imports::imports;
 
@@ -52,6 +52,13 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
         c"create_future",
         c"create_future($self, /)\n--\n\nA new asyncio.Future of this loop.",
         raw_create_future,
+    )?;
+    // Every future that is made asks.
+    install_noargs(
+        &class,
+        c"get_debug",
+        c"get_debug($self, /)\n--\n\nWhether debug mode is on.",
+        noargs!(Loop, |this| Ok(PyBool::new(this.py(), this.get().core.debug()).to_owned().into_any())),
     )?;
     install(
         &class,

@@ -27,8 +27,9 @@ $(VENV)/.demo: $(VENV)/.tools examples/requirements.txt
 demo: build load $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-$(VENV)/.bench: $(VENV)/.tools benches/requirements.txt examples/requirements.txt
+$(VENV)/.bench: $(VENV)/.tools benches/requirements.txt benches/peers.txt examples/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	-grep -v '^#' benches/peers.txt | xargs -n 1 $(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all:
 	touch $@
 
 bench: build load $(VENV)/.bench

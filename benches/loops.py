@@ -2,11 +2,33 @@
 
 import importlib
 
+#: name: the factory. Those that are not installed (benches/peers.txt) are named as absent.
 LOOPS = {
     "asyncio": "asyncio:new_event_loop",
     "uvloop": "uvloop:new_event_loop",
+    "rloop": "rloop:new_event_loop",
+    "rsloop": "rsloop:new_event_loop",
+    "zuvloop": "zuvloop:new_event_loop",
+    "aiofastnet": "benches.loops:aiofastnet_over_uvloop",
     "ferrio": "ferrio:new_event_loop",
 }
+
+#: It replaces another loop's transports: only what goes through them differs from that loop.
+ONLY_NETWORK = {"aiofastnet"}
+
+
+def aiofastnet_over_uvloop():
+    import aiofastnet
+    import uvloop
+
+    return aiofastnet.loop_factory(uvloop.new_event_loop)()
+
+
+def namespace(loop):
+    """The module whose `Queue`, `Lock`, `start_server`, … belong to this loop: a program's `import … as asyncio`."""
+    if type(loop).__module__.partition(".")[0] == "ferrio":
+        return importlib.import_module("ferrio")
+    return importlib.import_module("asyncio")
 
 
 def factory(spec):
@@ -20,8 +42,8 @@ def split(names):
     present, absent = {}, {}
     for name in names:
         try:
-            factory(LOOPS[name])
-        except (ImportError, AttributeError) as error:
+            factory(LOOPS[name])().close()
+        except (ImportError, AttributeError, OSError) as error:
             absent[name] = str(error)
         else:
             present[name] = LOOPS[name]

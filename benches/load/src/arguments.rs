@@ -1,4 +1,4 @@
-//! The command line, turned into a plan.
+//! The command line, turned into what to do.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +10,8 @@ use crate::exchange::Exchange;
 pub enum Address {
     /// `tcp:HOST:PORT`
     Tcp(String),
+    /// `tls:HOST:PORT`
+    Tls(String),
     /// `udp:HOST:PORT`
     Udp(String),
     /// `unix:PATH`
@@ -25,11 +27,24 @@ pub enum Until {
     Answers(u64),
 }
 
-/// What to do, and against whom.
+/// What the program is started for.
+#[derive(Debug)]
+pub enum Command {
+    /// To be a client, and to measure.
+    Load(Plan),
+    /// To be a server.
+    Serve(Exchange, Address),
+    /// To keep so many connections open until standard input ends.
+    Hold(Address, usize),
+}
+
+/// What a client does, and against whom.
 #[derive(Debug)]
 pub struct Plan {
     pub exchange: Exchange,
     pub address: Address,
+    /// Who signed the server's certificate: a file.
+    pub authority: PathBuf,
     pub connections: usize,
     pub until: Until,
     pub warmup: Duration,
@@ -39,17 +54,22 @@ pub struct Plan {
     pub nap: Duration,
 }
 
-const USAGE: &str = "usage: ferrio-load http|echo tcp:HOST:PORT|udp:HOST:PORT|unix:PATH \
-                     [--connections N] [--size BYTES] [--path PATH] [--seconds S | --requests N] [--warmup S] [--nap S] \
-                     [--server-pid PID]";
+const USAGE: &str = "\
+usage: ferrio-load echo|connect|upload|download|http ADDRESS [--connections N] [--size BYTES] [--path PATH]
+                   [--seconds S | --requests N] [--warmup S] [--nap S] [--server-pid PID] [--authority FILE]
+       ferrio-load serve echo|upload|download|http ADDRESS [--size BYTES]
+       ferrio-load hold ADDRESS [--connections N]
+where ADDRESS is tcp:HOST:PORT, tls:HOST:PORT, udp:HOST:PORT or unix:PATH";
 
 /// Reads the command line (without the program's name).
-pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
-    let kind = words.next().ok_or(USAGE)?;
-    let address = address(&words.next().ok_or(USAGE)?)?;
+pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Command, String> {
+    let mut next = || words.next().ok_or(USAGE);
+    let verb = next()?;
+    let kind = if verb == "serve" { next()? } else { verb.clone() };
+    let address = address(&next()?)?;
 
     let (mut size, mut path) = (1024, String::from("/"));
-    let (mut connections, mut server_pid) = (1, None);
+    let (mut connections, mut server_pid, mut authority) = (1, None, PathBuf::new());
     let mut nap = Duration::from_secs(1);
     let (mut until, mut warmup) = (Until::Elapsed(Duration::from_secs(1)), Duration::from_millis(200));
     while let Some(option) = words.next() {
@@ -63,23 +83,34 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--warmup" => warmup = seconds(&option, &value)?,
             "--nap" => nap = seconds(&option, &value)?,
             "--server-pid" => server_pid = Some(number(&option, &value)?),
+            "--authority" => authority = value.into(),
             _ => return Err(format!("unknown option {option}\n{USAGE}")),
         }
     }
     if size == 0 || connections == 0 {
         return Err("--size and --connections must be at least 1".into());
     }
+    if kind == "hold" {
+        return Ok(Command::Hold(address, connections));
+    }
     let exchange = match kind.as_str() {
-        "http" => Exchange::http(&path),
         "echo" => Exchange::echo(size),
+        "connect" => Exchange::connect(size),
+        "upload" => Exchange::upload(size),
+        "download" => Exchange::download(size),
+        "http" => Exchange::http(&path),
         _ => return Err(USAGE.into()),
     };
-    Ok(Plan { exchange, address, connections, until, warmup, server_pid, nap })
+    if verb == "serve" {
+        return Ok(Command::Serve(exchange, address));
+    }
+    Ok(Command::Load(Plan { exchange, address, authority, connections, until, warmup, server_pid, nap }))
 }
 
 fn address(word: &str) -> Result<Address, String> {
     match word.split_once(':') {
         Some(("tcp", rest)) => Ok(Address::Tcp(rest.into())),
+        Some(("tls", rest)) => Ok(Address::Tls(rest.into())),
         Some(("udp", rest)) => Ok(Address::Udp(rest.into())),
         Some(("unix", rest)) => Ok(Address::Unix(rest.into())),
         _ => Err(format!("not an address: {word}\n{USAGE}")),
@@ -98,17 +129,24 @@ fn seconds(option: &str, value: &str) -> Result<Duration, String> {
 mod tests {
     use super::*;
 
-    fn parse_line(line: &str) -> Result<Plan, String> {
+    fn parse_line(line: &str) -> Result<Command, String> {
         parse(line.split_whitespace().map(String::from))
     }
 
     #[test]
     fn options_override_the_defaults() {
-        let plan =
-            parse_line("echo unix:/tmp/s --connections 10 --requests 5 --warmup 0 --nap 0 --server-pid 7").unwrap();
+        let line = "echo unix:/tmp/s --connections 10 --requests 5 --warmup 0 --nap 0 --server-pid 7";
+        let Command::Load(plan) = parse_line(line).unwrap() else { panic!("not a client") };
         assert_eq!(plan.address, Address::Unix("/tmp/s".into()));
         assert_eq!((plan.connections, plan.until), (10, Until::Answers(5)));
         assert_eq!((plan.warmup, plan.nap, plan.server_pid), (Duration::ZERO, Duration::ZERO, Some(7)));
+    }
+
+    #[test]
+    fn the_first_word_says_which_side() {
+        assert!(matches!(parse_line("echo tcp:h:1"), Ok(Command::Load(_))));
+        assert!(matches!(parse_line("serve echo tcp:h:1"), Ok(Command::Serve(_, Address::Tcp(_)))));
+        assert!(matches!(parse_line("hold tcp:h:1 --connections 5"), Ok(Command::Hold(_, 5))));
     }
 
     #[test]
@@ -119,6 +157,8 @@ mod tests {
             ("echo tcp:h:1 --seconds -1", "--seconds"),
             ("echo tcp:h:1 --sizes 1", "--sizes"),
             ("echo tcp:h:1 --size", "--size"),
+            ("serve", "usage"),
+            ("serve tcp:h:1", "usage"),
         ] {
             let message = parse_line(line).unwrap_err();
             assert!(message.contains(culprit), "{line}: {message}");

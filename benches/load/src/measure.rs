@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::arguments::{Plan, Until};
+use crate::arguments::{Address, Plan, Until};
 use crate::connection::Connection;
+use crate::link::Peer;
 use crate::sys::{Epoll, cpu_time_of};
 
 /// A server that has been silent for so long hangs.
@@ -71,29 +72,37 @@ fn server_cpu_time(pid: i32) -> Result<Duration, String> {
 
 struct Load<'a> {
     plan: &'a Plan,
+    peer: Peer,
     connections: Vec<Connection>,
     epoll: Epoll,
     buffer: Vec<u8>,
 }
 
+fn connect(peer: &Peer, address: &Address) -> Result<Connection, String> {
+    Connection::open(peer).map_err(|error| format!("connecting to {address:?}: {error}"))
+}
+
+fn watch(epoll: &Epoll, connection: &Connection, token: usize) -> Result<(), String> {
+    epoll.watch(connection.fd(), token).map_err(|error| format!("epoll: {error}"))
+}
+
 impl<'a> Load<'a> {
     fn connect(plan: &'a Plan) -> Result<Self, String> {
-        let connections = (0..plan.connections)
-            .map(|_| Connection::open(&plan.address))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| format!("connecting to {:?}: {error}", plan.address))?;
+        let peer = Peer::new(&plan.address, &plan.authority)?;
+        let connections =
+            (0..plan.connections).map(|_| connect(&peer, &plan.address)).collect::<Result<Vec<_>, _>>()?;
         let epoll = Epoll::new(plan.connections).map_err(|error| format!("epoll: {error}"))?;
         for (token, connection) in connections.iter().enumerate() {
-            epoll.watch(connection.fd(), token).map_err(|error| format!("epoll: {error}"))?;
+            watch(&epoll, connection, token)?;
         }
-        Ok(Self { plan, connections, epoll, buffer: vec![0; BUFFER] })
+        Ok(Self { plan, peer, connections, epoll, buffer: vec![0; BUFFER] })
     }
 
     /// Exchanges until the end and returns the nanoseconds of every answer.
     fn drive(&mut self, until: Until) -> Result<Vec<u64>, String> {
         let started = Instant::now();
         let mut last_news = started;
-        let mut latencies = Vec::new();
+        let (mut latencies, mut ready) = (Vec::new(), Vec::new());
         loop {
             let done = match until {
                 Until::Elapsed(limit) => started.elapsed() >= limit,
@@ -102,14 +111,17 @@ impl<'a> Load<'a> {
             if done {
                 return Ok(latencies);
             }
-            let mut silent = true;
-            for token in self.epoll.wait(self.plan.nap).map_err(|error| format!("epoll: {error}"))? {
-                silent = false;
+            self.epoll.wait(self.plan.nap, &mut ready).map_err(|error| format!("epoll: {error}"))?;
+            for &token in &ready {
                 if let Some(taken) = self.connections[token].advance(&self.plan.exchange, &mut self.buffer)? {
                     latencies.push(taken);
+                    if self.plan.exchange.once() {
+                        self.connections[token] = connect(&self.peer, &self.plan.address)?;
+                        watch(&self.epoll, &self.connections[token], token)?;
+                    }
                 }
             }
-            if !silent {
+            if !ready.is_empty() {
                 last_news = Instant::now();
             } else if last_news.elapsed() >= PATIENCE {
                 return Err(format!("the server has not answered for {PATIENCE:?}"));

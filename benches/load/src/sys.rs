@@ -1,4 +1,4 @@
-//! The two things the standard library does not have: epoll, and the CPU time of another process.
+//! What the standard library does not have: epoll, long backlogs, and the CPU time of another process.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -32,8 +32,8 @@ impl Epoll {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Waits for news; no tokens when the time is over first.
-    pub fn wait(&mut self, timeout: Duration) -> io::Result<impl Iterator<Item = usize>> {
+    /// Waits for news and puts their tokens into `ready`; none when the time is over first.
+    pub fn wait(&mut self, timeout: Duration, ready: &mut Vec<usize>) -> io::Result<()> {
         let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         // SAFETY: the pointer and the length describe `events`, which is borrowed mutably for the whole call.
         let count = unsafe {
@@ -46,8 +46,17 @@ impl Epoll {
                 error => return Err(error),
             },
         };
-        Ok(self.events[..count].iter().map(|event| event.u64 as usize))
+        ready.clear();
+        ready.extend(self.events[..count].iter().map(|event| event.u64 as usize));
+        Ok(())
     }
+}
+
+/// Lets as many connections wait to be accepted as the kernel allows.
+pub fn listen(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no pointers.
+    let result = unsafe { libc::listen(socket.as_raw_fd(), i32::MAX) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// The CPU time, user and system, that all threads of a process have used.

@@ -8,8 +8,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 /// References that live as long as the process.
 pub struct Imports {
-    /// `_asyncio.Future`, for what only native code sees.
+    /// `_asyncio.Future`, for what only native code sees, and `_asyncio.Task`.
     pub future: Py<PyAny>,
+    pub task: Py<PyAny>,
     /// `asyncio.futures` and `asyncio.tasks`: the classes that users' futures and tasks are made of are looked up each
     /// time (8 ns), because tests and tools replace them.
     pub futures: Py<PyDict>,
@@ -18,6 +19,8 @@ pub struct Imports {
     pub events: Py<PyModule>,
     pub get_running_loop: Py<PyAny>,
     pub cancelled_error: Py<PyAny>,
+    pub incomplete_read_error: Py<PyAny>,
+    pub limit_overrun_error: Py<PyAny>,
     pub ensure_future: Py<PyAny>,
     pub is_future: Py<PyAny>,
     pub sendfile_not_available: Py<PyAny>,
@@ -36,6 +39,10 @@ pub struct Imports {
     pub socket: Py<PyAny>,
     /// `_socket.socket`, whose methods are the system calls.
     pub native_socket: Py<PyAny>,
+    /// Some of them. The class cannot be changed.
+    pub native_recv: Py<PyAny>,
+    pub native_recv_into: Py<PyAny>,
+    pub native_send: Py<PyAny>,
     /// `asyncio.trsock.TransportSocket`.
     pub transport_socket: Py<PyAny>,
     pub buffered_protocol: Py<PyAny>,
@@ -55,6 +62,10 @@ pub struct Imports {
     pub datagram_transport: Py<PyAny>,
     /// Whether `Process.wait()` returns when the child ends, or only when its pipes are closed as well.
     pub wait_is_for_the_child_alone: bool,
+    /// `asyncio.StreamReader`.
+    pub stream_reader: Py<PyAny>,
+    /// Whether `StreamReader.readuntil()` takes several separators: since 3.13.
+    pub has_many_separators: bool,
     /// `_get_running_loop()`, which returns None if no loop runs.
     pub running_loop: Py<PyAny>,
     pub heappush: Py<PyAny>,
@@ -81,6 +92,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let asyncio = py.import("asyncio")?;
         let base_events = py.import("asyncio.base_events")?;
         let native = py.import("_asyncio")?;
+        let native_socket = py.import("_socket")?.getattr("socket")?;
         let sys = py.import("sys")?;
         let transports = py.import("ferrio._transports")?;
         let helpers = py.import("ferrio._helpers")?;
@@ -88,11 +100,14 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
         Ok(Imports {
             future: get(&native, "Future")?,
+            task: get(&native, "Task")?,
             futures: py.import("asyncio.futures")?.dict().unbind(),
             tasks: py.import("asyncio.tasks")?.dict().unbind(),
             events: py.import("asyncio.events")?.unbind(),
             get_running_loop: get(&native, "get_running_loop")?,
             cancelled_error: get(&asyncio, "CancelledError")?,
+            incomplete_read_error: get(&asyncio, "IncompleteReadError")?,
+            limit_overrun_error: get(&asyncio, "LimitOverrunError")?,
             ensure_future: get(&asyncio, "ensure_future")?,
             is_future: get(&asyncio, "isfuture")?,
             sendfile_not_available: get(&asyncio, "SendfileNotAvailableError")?,
@@ -106,7 +121,10 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             thread_safe_handle: get(&py.import("ferrio.handles")?, "ThreadSafeHandle")?,
             timer_handle: get(&py.import("ferrio.handles")?, "TimerHandle")?,
             socket: get(&py.import("socket")?, "socket")?,
-            native_socket: get(&py.import("_socket")?, "socket")?,
+            native_recv: native_socket.getattr("recv")?.unbind(),
+            native_recv_into: native_socket.getattr("recv_into")?.unbind(),
+            native_send: native_socket.getattr("send")?.unbind(),
+            native_socket: native_socket.unbind(),
             transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
@@ -125,6 +143,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             leave_lock: locks.getattr("__aexit__")?.unbind(),
             semaphore_wakes_all: helpers.getattr("SEMAPHORE_WAKES_ALL")?.is_truthy()?,
             condition_notifies_again: helpers.getattr("CONDITION_NOTIFIES_AGAIN")?.is_truthy()?,
+            stream_reader: get(&asyncio, "StreamReader")?,
+            has_many_separators: py.version_info() >= (3, 13),
             helpers: helpers.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })

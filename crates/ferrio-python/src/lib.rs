@@ -14,6 +14,8 @@ mod imports;
 mod operation;
 #[cfg(unix)]
 mod server;
+mod step;
+mod streams;
 mod sync;
 #[cfg(unix)]
 mod transports;
@@ -33,6 +35,10 @@ mod _ferrio {
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;
+    #[pymodule_export]
+    use crate::step::recognise_task_steps;
+    #[pymodule_export]
+    use crate::streams::{FlowControl, StreamReader, StreamReaderProtocol, StreamWriter};
     #[pymodule_export]
     use crate::sync::{Event, Lock, Queue, Semaphore};
     #[cfg(unix)]
@@ -62,6 +68,7 @@ mod _ferrio {
         module.add("Operation", crate::operation::class(py)?)?;
         crate::awaitable::install_slots(py)?;
         crate::event_loop::install_methods(py)?;
+        crate::streams::install_methods(py)?;
         crate::sync::install_methods(py)?;
         Ok(())
     }

@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
@@ -40,6 +40,53 @@ impl<'a, 'py> Arguments<'a, 'py> {
     /// The positional arguments, as borrowed references.
     pub fn positional(&self) -> &'a [*mut ffi::PyObject] {
         &self.values[..self.positional]
+    }
+
+    /// All values: the positional ones, then one per keyword name.
+    #[inline]
+    pub fn all(&self) -> &'a [*mut ffi::PyObject] {
+        self.values
+    }
+
+    /// The tuple of keyword names, to be compared by its address; null if there are none.
+    #[inline]
+    pub fn names(&self) -> *mut ffi::PyObject {
+        self.keywords.as_ref().map_or(std::ptr::null_mut(), |names| names.as_ptr())
+    }
+
+    /// A positional argument.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: a borrowed reference that outlives the call.
+        self.positional().get(index).map(|value| unsafe { Bound::from_borrowed_ptr(self.py, *value) })
+    }
+
+    /// The one argument of a `method` that has one, called `name`.
+    ///
+    /// # Errors
+    /// TypeError unless there is just that one.
+    #[inline]
+    pub fn only(&self, method: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        match self.get(0) {
+            Some(value) if self.values.len() == 1 => Ok(value),
+            _ => self.only_keyword(method, name),
+        }
+    }
+
+    #[cold]
+    fn only_keyword(&self, method: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let mut keywords = self.keywords();
+        match (self.values.len(), keywords.next()) {
+            (1, Some((given, value))) if given.eq(name)? => Ok(value),
+            (1, Some((given, _))) => {
+                let message = format!("{method}() got an unexpected keyword argument {}", given.repr()?);
+                Err(PyTypeError::new_err(message))
+            }
+            (count, _) => {
+                let message = format!("{method}() takes one argument, '{name}', and got {count}");
+                Err(PyTypeError::new_err(message))
+            }
+        }
     }
 
     /// Name and value of each keyword argument.

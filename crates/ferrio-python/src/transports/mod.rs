@@ -8,4 +8,4 @@ pub mod process;
 pub mod stream;
 pub mod tls;
 mod water_marks;
-mod write_queue;
+pub mod write_queue;

@@ -20,7 +20,7 @@ impl StreamTransport {
     }
 
     /// Write data (bytes-like); it leaves before the loop sleeps. Never blocks.
-    fn write(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub fn write(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = snapshot(data)?;
         if this.get().may_write(this.py(), "write")? && !data.as_bytes().is_empty() {
             Self::enqueue(this, data)?;
@@ -87,12 +87,12 @@ impl StreamTransport {
         Self::lose(this, exc.map(PyErr::from_value))
     }
 
-    fn is_closing(&self) -> PyResult<bool> {
+    pub fn is_closing(&self) -> PyResult<bool> {
         Ok(self.state()?.closing.get())
     }
 
     /// Stop calling data_received(); nothing is lost.
-    fn pause_reading(&self) -> PyResult<()> {
+    pub fn pause_reading(&self) -> PyResult<()> {
         let state = self.state()?;
         if !state.closing.get() {
             state.reading_paused.set(true);
@@ -100,7 +100,7 @@ impl StreamTransport {
         Ok(())
     }
 
-    fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
+    pub fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
         if state.closing.get() || !state.reading_paused.replace(false) || !state.made.get() {
             return Ok(());
@@ -161,8 +161,9 @@ impl StreamTransport {
         let py = this.py();
         let transport = this.get();
         let default = default.unwrap_or_else(|| py.None().into_bound(py));
-        let extra = transport.extra(py)?;
-        if let Some(known) = extra.get_item(name)? {
+        // A dict is made only if there is something to remember.
+        let extra = transport.state()?.extra.borrow().as_ref().map(|extra| extra.bind(py).clone());
+        if let Some(known) = extra.map_or(Ok(None), |extra| extra.get_item(name))? {
             return Ok(known);
         }
         let Ok(text) = name.cast::<pyo3::types::PyString>() else { return Ok(default) };
@@ -177,7 +178,7 @@ impl StreamTransport {
                     Self::flush(this)?;
                 }
                 let socket = imports(py)?.transport_socket.bind(py).call1((transport.python_socket(py)?,))?;
-                extra.set_item(name, &socket)?;
+                transport.extra(py)?.set_item(name, &socket)?;
                 Ok(socket)
             }
             _ => Ok(default),

@@ -29,6 +29,7 @@ use pyo3::types::PyDict;
 use crate::core::{Confined, Core};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::exit::call_method;
+use crate::streams::StreamReaderProtocol;
 use crate::transports::address::RawAddress;
 use crate::transports::common::{is_buffered, settle_waiter};
 use crate::transports::tls::TlsProtocol;
@@ -59,12 +60,19 @@ enum ProtocolKind {
     Buffered,
     /// Natively: no Python object is made of the bytes.
     Tls,
+    /// Into a native reader's buffer, if the reader allows it.
+    Reader,
 }
 
 impl ProtocolKind {
     fn of(protocol: &Bound<'_, PyAny>) -> PyResult<Self> {
         if protocol.cast_exact::<TlsProtocol>().is_ok() {
             return Ok(ProtocolKind::Tls);
+        }
+        if let Ok(streams) = protocol.cast::<StreamReaderProtocol>()
+            && streams.get().is_plain(protocol.py())
+        {
+            return Ok(ProtocolKind::Reader);
         }
         Ok(if is_buffered(protocol)? { ProtocolKind::Buffered } else { ProtocolKind::Plain })
     }

@@ -15,6 +15,7 @@ use crate::errors::from_io;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::context::run_in;
 use crate::ffi::exit::call_method;
+use crate::streams::StreamReaderProtocol;
 use crate::transports::tls::TlsProtocol;
 use crate::transports::write_queue::{receive, receive_into};
 
@@ -55,6 +56,7 @@ impl StreamTransport {
             ProtocolKind::Plain => Self::read_data(this),
             ProtocolKind::Buffered => Self::read_into_protocol(this),
             ProtocolKind::Tls => Self::read_into_tls(this),
+            ProtocolKind::Reader => Self::read_into_reader(this),
         }
     }
 
@@ -133,6 +135,20 @@ impl StreamTransport {
             }
             Ok(Err(error)) => Self::read_failed(this, error),
             Err(error) => Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."),
+        }
+    }
+
+    fn read_into_reader(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let transport = this.get();
+        let protocol = transport.protocol(py)?;
+        let reader = protocol.cast::<StreamReaderProtocol>().ok().and_then(|streams| streams.get().sink(py));
+        let Some(reader) = reader else { return Self::read_data(this) };
+        match reader.get().receive(py, &transport.core, transport.state()?.fd) {
+            Ok(Ok(0)) => Self::on_eof(this),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Self::read_failed(this, error),
+            Err(error) => Self::fatal(this, error, "Fatal error: protocol.data_received() call failed."),
         }
     }
 

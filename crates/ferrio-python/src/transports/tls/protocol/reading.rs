@@ -9,6 +9,7 @@ use pyo3::types::PyBytes;
 
 use super::{Phase, TlsProtocol, Told};
 use crate::ffi::buffer::Buffer;
+use crate::streams;
 use crate::transports::tls::log;
 
 /// What [`TlsProtocol::decrypt`] has done.
@@ -88,7 +89,7 @@ impl TlsProtocol {
                 Ok::<_, PyErr>((read.count > 0).then(|| PyBytes::new(py, &scratch[..read.count])))
             })??;
             if let Some(data) = data {
-                tls.protocol(py)?.call_method1(intern!(py, "data_received"), (data,))?;
+                streams::deliver(&tls.protocol(py)?, &data)?;
             }
             if read.end {
                 return Self::on_close_notify(this);

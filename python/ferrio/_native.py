@@ -2,6 +2,8 @@
 
 from abc import ABCMeta
 
+from ._ferrio import adopt_methods
+
 
 class Native(ABCMeta):
     """The class of a class that stands for one of asyncio's: asyncio's own instances count as its instances.
@@ -17,8 +19,12 @@ class Native(ABCMeta):
 
     def __init__(cls, name, bases, namespace, **keywords):
         super().__init__(name, bases, namespace, **keywords)
-        native = next((base for base in cls.__mro__ if "_virtual" in vars(base)), cls)
-        cls._follows_methods = any(getattr(cls, method) is not getattr(native, method) for method in native._virtual)
+        cls._follows_methods = False
+        for base in cls.__mro__:
+            if "_virtual" in vars(base):
+                break
+            if "_stands_for" not in vars(base) and not vars(base).keys().isdisjoint(cls._virtual):
+                cls._follows_methods = True
 
     def __instancecheck__(cls, instance):
         return cls.__subclasscheck__(type(instance)) or super().__instancecheck__(instance)
@@ -34,6 +40,7 @@ def stands_for(original):
     def decorate(cls):
         cls._stands_for = original
         cls.__doc__ = original.__doc__
+        adopt_methods(cls)
         return cls
 
     return decorate

@@ -21,6 +21,7 @@ mod sync;
 mod transports;
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 /// The native half of the `ferrio` package: private, its names may change with every release.
 #[pymodule]
@@ -70,6 +71,12 @@ mod _ferrio {
         crate::streams::install_methods(py)?;
         crate::sync::install_methods(py)?;
         Ok(())
+    }
+
+    /// See [`crate::ffi::method::adopt`].
+    #[pyfunction]
+    fn adopt_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+        crate::ffi::method::adopt(class)
     }
 
     /// Panics: what the tests use to show that a panic becomes an exception.

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyString, PyTuple, PyType};
 
 use crate::core::panic_message;
 
@@ -235,4 +235,27 @@ pub fn install_onearg(
 ) -> PyResult<()> {
     let ml_meth = ffi::PyMethodDefPointer { PyCFunction: function };
     add(class, ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags: ffi::METH_O, ml_doc: doc.as_ptr() })
+}
+
+/// Gives a class written in Python its own descriptors of the methods that it inherits from native ones: the interpreter
+/// has fast calls (since 3.11, 10 ns less) for instances of the very class that a descriptor names.
+pub fn adopt(class: &Bound<'_, PyType>) -> PyResult<()> {
+    let py = class.py();
+    for base in class.mro().iter().skip(1).filter(|base| !base.is(py.get_type::<PyAny>())) {
+        for item in base.getattr("__dict__")?.call_method0("items")?.try_iter()? {
+            let (name, descriptor): (Bound<'_, PyString>, Bound<'_, PyAny>) = item?.extract()?;
+            // SAFETY: a living object.
+            let is_method = unsafe { ffi::Py_TYPE(descriptor.as_ptr()) == &raw mut ffi::PyMethodDescr_Type };
+            if is_method && class.getattr(&name)?.is(&descriptor) {
+                // SAFETY: an exact method descriptor has this layout, and its definition lives for ever. The class
+                // inherits from the one that the method is for.
+                let own = unsafe {
+                    let definition = (*descriptor.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method;
+                    Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
+                };
+                class.setattr(&name, own)?;
+            }
+        }
+    }
+    Ok(())
 }

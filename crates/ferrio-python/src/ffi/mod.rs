@@ -4,6 +4,7 @@
 
 pub mod buffer;
 pub mod bytes;
+pub mod c_method;
 pub mod construct;
 pub mod context;
 pub mod error;

@@ -12,6 +12,7 @@
 
 mod deque;
 mod event;
+mod futures;
 mod lock;
 mod queue;
 mod semaphore;

@@ -13,6 +13,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::deque::Deque;
 use super::event::Event;
 use super::follows_methods;
+use super::futures::is_cancelled;
 use super::waiters::{OwnLoop, Waiters, join, truth};
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{install_noargs, install_onearg, noargs, onearg};
@@ -167,7 +168,7 @@ impl Queue {
             Err(error) if error.is_instance_of::<PyValueError>(py) => {}
             other => other?,
         }
-        if must_wait(this)? || waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+        if must_wait(this)? || is_cancelled(&waiter)? {
             return Ok(());
         }
         if this.get().by_methods {
@@ -629,8 +630,8 @@ impl Queue {
     }
 
     #[setter(_loop)]
-    fn set_loop(&self, value: &Bound<'_, PyAny>) {
-        self.own_loop.set(value);
+    fn set_loop(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.own_loop.set(value)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

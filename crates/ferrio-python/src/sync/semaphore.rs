@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::futures::{is_cancelled, is_done};
 use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes};
 use super::{enter_by_methods, follows_methods, leave_by_methods, was_cancelled};
 use crate::ffi::guarded::Guarded;
@@ -110,12 +111,8 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
         }
         Event::Error(error) => {
             let waiter = leave(running, &semaphore.waiters)?;
-            let is_true = |name| waiter.call_method0(name)?.is_truthy();
             let wakes_all = imports(py)?.semaphore_wakes_all;
-            if was_cancelled(py, &error)?
-                && !is_true(intern!(py, "cancelled"))?
-                && (!wakes_all || is_true(intern!(py, "done"))?)
-            {
+            if was_cancelled(py, &error)? && !is_cancelled(&waiter)? && (!wakes_all || is_done(&waiter)?) {
                 // Woken and cancelled at once: somebody else's turn.
                 semaphore.add(py, 1);
                 if !wakes_all {

@@ -1,12 +1,12 @@
 //! Who waits for a primitive: futures of the running loop, first come, first served.
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::deque::Deque;
+use super::futures::{self, Maker};
 use crate::ffi::guarded::Guarded;
 use crate::imports::imports;
 use crate::operation::{Outcome, Running, Step};
@@ -103,7 +103,7 @@ impl Waiters {
     pub fn all_are_cancelled(&self, py: Python<'_>) -> PyResult<bool> {
         if let Some(deque) = self.some(py) {
             for waiter in deque.bind(py).try_iter()? {
-                if !waiter?.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+                if !futures::is_cancelled(&waiter?)? {
                     return Ok(false);
                 }
             }
@@ -148,8 +148,8 @@ macro_rules! waiting_attributes {
             }
 
             #[setter(_loop)]
-            fn set_loop(&self, value: &Bound<'_, PyAny>) {
-                self.own_loop.set(value);
+            fn set_loop(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+                self.own_loop.set(value)
             }
 
             #[getter(_waiters)]
@@ -179,12 +179,11 @@ pub(crate) use waiting_attributes;
 /// Wakes a waiter, unless it is over (cancelled, mostly). Whether it was woken.
 #[inline]
 fn wake(waiter: &Bound<'_, PyAny>, result: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let py = waiter.py();
-    if waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-        return Ok(false);
+    let sleeps = !futures::is_done(waiter)?;
+    if sleeps {
+        futures::set_result(waiter, result)?;
     }
-    waiter.call_method1(intern!(py, "set_result"), (result,))?;
-    Ok(true)
+    Ok(sleeps)
 }
 
 /// True or False.
@@ -195,18 +194,19 @@ pub fn truth(py: Python<'_>, yes: bool) -> Bound<'_, PyAny> {
 
 /// The loop that a primitive belongs to: the first on which somebody had to wait.
 #[derive(Default)]
-pub struct OwnLoop(Guarded<Option<Py<PyAny>>>);
+pub struct OwnLoop(Guarded<Option<(Py<PyAny>, Maker)>>);
 
 impl OwnLoop {
     pub fn get<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.0.with(py, |own| own.as_ref().map(|own| own.bind(py).clone()))
+        self.0.with(py, |own| own.as_ref().map(|(own, _)| own.bind(py).clone()))
     }
 
     /// Replaces it: `_loop = …`.
-    pub fn set(&self, value: &Bound<'_, PyAny>) {
-        let mut new = (!value.is_none()).then(|| value.clone().unbind());
+    pub fn set(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut new = if value.is_none() { None } else { Some((value.clone().unbind(), Maker::of(value)?)) };
         self.0.with(value.py(), |own| std::mem::swap(own, &mut new));
         drop(new);
+        Ok(())
     }
 
     /// A future to wait on, of the running loop.
@@ -216,21 +216,27 @@ impl OwnLoop {
     pub fn waiter<'py>(&self, owner: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = owner.py();
         let running = imports(py)?.running_loop.bind(py).call0()?;
-        let is_own = self.0.with(py, |own| {
-            if own.is_none() && !running.is_none() {
-                *own = Some(running.clone().unbind());
+        loop {
+            let own = self.0.with(py, |own| own.as_ref().map(|(own, maker)| (own.is(&running), maker.clone_ref(py))));
+            match own {
+                Some((true, maker)) => return maker.make(&running),
+                // No loop runs: the error is None's, as in asyncio.
+                None if running.is_none() => return Maker::Asks.make(&running),
+                None => self.set(&running)?,
+                Some((false, _)) => {
+                    let message = format!("{} is bound to a different event loop", owner.repr()?);
+                    return Err(PyRuntimeError::new_err(message));
+                }
             }
-            own.as_ref().map_or(running.is_none(), |own| own.is(&running))
-        });
-        if !is_own {
-            let message = format!("{} is bound to a different event loop", owner.repr()?);
-            return Err(PyRuntimeError::new_err(message));
         }
-        running.call_method0(intern!(py, "create_future"))
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.0.for_collector(|own| own.as_ref().map_or(Ok(()), |own| visit.call(own))).unwrap_or(Ok(()))
+        let traverse = |own: &Option<(Py<PyAny>, Maker)>| match own {
+            Some((own, maker)) => visit.call(own).and_then(|()| maker.traverse(visit)),
+            None => Ok(()),
+        };
+        self.0.for_collector(traverse).unwrap_or(Ok(()))
     }
 
     pub fn clear(&self) {

@@ -3,18 +3,8 @@
 On ferrio's loop they are ferrio's own, on every other loop asyncio's: what a program pays as a whole.
 """
 
-import asyncio
-
+from benches.loops import namespace
 from benches.row import row
-
-
-def namespace(loop):
-    """The module whose `Queue`, `Lock`, `gather`, … belong to this loop."""
-    if type(loop).__module__.partition(".")[0] == "ferrio":
-        import ferrio
-
-        return ferrio
-    return asyncio
 
 
 def run(loop, main):

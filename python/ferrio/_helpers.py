@@ -127,6 +127,12 @@ def _wait_is_for_the_child_alone():
 WAIT_IS_FOR_THE_CHILD_ALONE = _wait_is_for_the_child_alone()
 
 
+# What asyncio's locks do when a waiter is cancelled that has just been woken has changed within 3.12 and 3.13: ask the code,
+# not the version.
+SEMAPHORE_WAKES_ALL = asyncio.Semaphore()._wake_up_next() is False
+CONDITION_NOTIFIES_AGAIN = hasattr(asyncio.Condition, "_notify")
+
+
 def log_subprocess(command, shell, streams):
     """Debug mode: a child is about to be started. Not its arguments, which may be secret, but where its streams lead."""
     lines = [f"run shell command {command!r}" if shell else f"execute program {command[0]!r}"]

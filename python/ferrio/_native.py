@@ -8,7 +8,17 @@ class Native(ABCMeta):
 
     Programs and libraries that have taken ``asyncio.Queue`` from ferrio (see ``install()``) meet queues that somebody made
     before. An ABCMeta, so that a user's class may combine such a class with an abstract one.
+
+    Native methods call each other directly. A subclass with its own version of one that asyncio's code would call by name
+    (``_virtual`` lists those) is marked, and its instances go asyncio's way.
     """
+
+    _virtual = ()
+
+    def __init__(cls, name, bases, namespace, **keywords):
+        super().__init__(name, bases, namespace, **keywords)
+        native = next((base for base in cls.__mro__ if "_virtual" in vars(base)), cls)
+        cls._follows_methods = any(getattr(cls, method) is not getattr(native, method) for method in native._virtual)
 
     def __instancecheck__(cls, instance):
         return cls.__subclasscheck__(type(instance)) or super().__instancecheck__(instance)
@@ -27,3 +37,16 @@ def stands_for(original):
         return cls
 
     return decorate
+
+
+class Stateful:
+    """Copies and pickles as asyncio's own classes do: everything is in attributes. ``_state`` names the native ones."""
+
+    __slots__ = ()
+
+    def __getstate__(self):
+        return {**self.__dict__, **{name: getattr(self, name) for name in self._state}}
+
+    def __setstate__(self, state):
+        for name, value in state.items():
+            setattr(self, name, value)

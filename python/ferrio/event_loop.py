@@ -14,7 +14,7 @@ import warnings
 import weakref
 from asyncio import base_events, coroutines
 
-from . import sendfile, servers
+from . import _task_steps, sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
 
@@ -335,3 +335,6 @@ def _context_of(situation):
 
 def _debug_by_default():
     return coroutines._is_debug_mode()
+
+
+_task_steps.introduce(EventLoop)

@@ -9,17 +9,16 @@ import faulthandler
 import gc
 import importlib
 import os
-import socket
 import ssl
 import sys
 
 import pytest
 import trustme
 
+from ..tcp import tcp_pair
 from .support import Loop
 
 SECONDS_PER_TEST = 30
-SOCKET_BUFFER = 128 * 1024  # Bytes, each way; Linux doubles it.
 
 
 def _loop_named(name: str) -> Loop:
@@ -127,25 +126,8 @@ def run(loop):
 
 @pytest.fixture
 def sockets():
-    """A pair of connected TCP sockets, `(ours, peer)`: ours does not block, the peer does, for five seconds.
-
-    Their buffers are of one size everywhere: a kernel that may grow them to 32 MiB would take in one go what a test
-    writes in order to fill them.
-    """
-
-    def limited():
-        # With its protocol: asyncio takes a socket without one for something else than TCP.
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
-        return sock
-
-    with limited() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        ours = limited()
-        ours.connect(listener.getsockname())
-        peer, _ = listener.accept()  # Has the listener's limits.
+    """A pair of connected TCP sockets, `(ours, peer)`: ours does not block, the peer does, for five seconds."""
+    ours, peer = tcp_pair()
     ours.setblocking(False)
     peer.settimeout(5)
     with ours, peer:

@@ -133,7 +133,6 @@ class PerConnection(asyncio.Protocol):
     seen = None
 
     def connection_made(self, transport):
-        self.transport = transport
         found = variable.get()
         self.number = next(self.numbers)
         variable.set(self.number)
@@ -144,14 +143,6 @@ class PerConnection(asyncio.Protocol):
 
     def data_received(self, data):
         self.note("data_received")
-        if data == b"fill":
-            self.transport.write(bytes(8 << 20))
-
-    def pause_writing(self):
-        self.note("pause_writing")
-
-    def resume_writing(self):
-        self.note("resume_writing")
 
     def eof_received(self):
         self.note("eof_received")

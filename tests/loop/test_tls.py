@@ -16,6 +16,8 @@ import weakref
 import pytest
 import trustme
 
+from ..tcp import tcp_pair
+
 ferrio_only = pytest.mark.parametrize("new_loop", ["ferrio"], indirect=True)
 
 
@@ -102,9 +104,7 @@ async def until(condition):
 
 def connected_pair():
     """Two ends of a TCP connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ours = socket.create_connection(listener.getsockname())
-        theirs, _ = listener.accept()
+    ours, theirs = tcp_pair()
     ours.setblocking(False)
     theirs.setblocking(False)
     return ours, theirs

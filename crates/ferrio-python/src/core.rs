@@ -31,6 +31,7 @@ use crate::event_loop::signals;
 use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
+use crate::step::TaskStep;
 
 /// What a native step does: it gets the object that asked for it.
 pub type Call = for<'py> fn(&Bound<'py, PyAny>) -> PyResult<()>;
@@ -39,6 +40,8 @@ pub type Call = for<'py> fn(&Bound<'py, PyAny>) -> PyResult<()>;
 pub enum Job {
     /// A `Handle` or `TimerHandle`: runs once, then lets go of callback and arguments.
     Handle(Py<PyAny>),
+    /// A step or a wake-up of an `asyncio.Task`.
+    Step(TaskStep),
     /// A native step. What it returns as an error goes to the loop's exception handler.
     Call(Py<PyAny>, Call),
     /// A Rust future's waker fired.
@@ -53,6 +56,7 @@ impl Job {
     pub fn clone_ref(&self, py: Python<'_>) -> Job {
         match self {
             Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
+            Job::Step(step) => Job::Step(step.clone_ref(py)),
             Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
             Job::Wake(waker) => Job::Wake(waker.clone()),
             #[cfg(unix)]
@@ -64,6 +68,7 @@ impl Job {
     pub fn object(&self) -> Option<&Py<PyAny>> {
         match self {
             Job::Handle(object) | Job::Call(object, _) => Some(object),
+            Job::Step(step) => Some(step.callable()),
             Job::Wake(waker) => Some(waker.awaitable()),
             #[cfg(unix)]
             Job::Signals => None,
@@ -391,6 +396,7 @@ impl Core {
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         self.engine.for_each_job(|job| match job {
             Job::Wake(waker) => OwnedWaker::traverse_shared(waker, visit),
+            Job::Step(step) => step.traverse(visit),
             job => job.object().map_or(Ok(()), |object| visit.call(object)),
         })?;
         self.engine.for_each_waker(|waker| OwnedWaker::traverse(waker, visit))?;
@@ -515,6 +521,7 @@ impl Host for PyHost {
 fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
     match job {
         Job::Handle(handle) => handle::run(py, &handle.into_bound(py)),
+        Job::Step(step) => step.run(py, || engine.host.loop_object(py)),
         Job::Call(object, call) => {
             let object = object.into_bound(py);
             call(&object).or_else(|error| report_from(engine, py, error, &object))

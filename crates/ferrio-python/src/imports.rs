@@ -8,8 +8,9 @@ use pyo3::types::{PyDict, PyTuple};
 
 /// References that live as long as the process.
 pub struct Imports {
-    /// `_asyncio.Future`, for what only native code sees.
+    /// `_asyncio.Future`, for what only native code sees, and `_asyncio.Task`.
     pub future: Py<PyAny>,
+    pub task: Py<PyAny>,
     /// `asyncio.futures` and `asyncio.tasks`: the classes that users' futures and tasks are made of are looked up each
     /// time (8 ns), because tests and tools replace them.
     pub futures: Py<PyDict>,
@@ -36,6 +37,10 @@ pub struct Imports {
     pub socket: Py<PyAny>,
     /// `_socket.socket`, whose methods are the system calls.
     pub native_socket: Py<PyAny>,
+    /// Some of them. The class cannot be changed.
+    pub native_recv: Py<PyAny>,
+    pub native_recv_into: Py<PyAny>,
+    pub native_send: Py<PyAny>,
     /// `asyncio.trsock.TransportSocket`.
     pub transport_socket: Py<PyAny>,
     pub buffered_protocol: Py<PyAny>,
@@ -55,6 +60,17 @@ pub struct Imports {
     pub datagram_transport: Py<PyAny>,
     /// Whether `Process.wait()` returns when the child ends, or only when its pipes are closed as well.
     pub wait_is_for_the_child_alone: bool,
+    /// `_get_running_loop()`, which returns None if no loop runs.
+    pub running_loop: Py<PyAny>,
+    pub heappush: Py<PyAny>,
+    pub heappop: Py<PyAny>,
+    /// `__aenter__` and `__aexit__` of asyncio's locks.
+    pub enter_lock: Py<PyAny>,
+    pub leave_lock: Py<PyAny>,
+    /// Whether a Semaphore's waiter, when it leaves, wakes as many others as there is room for, instead of one.
+    pub semaphore_wakes_all: bool,
+    /// Whether a Condition's waiter that fails passes its notification on.
+    pub condition_notifies_again: bool,
     /// `ferrio._helpers`: what native code says in Python because it is said rarely.
     pub helpers: Py<PyModule>,
     /// `("loop",)`: the keyword names of a call that makes a future.
@@ -70,11 +86,15 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
         let asyncio = py.import("asyncio")?;
         let base_events = py.import("asyncio.base_events")?;
         let native = py.import("_asyncio")?;
+        let native_socket = py.import("_socket")?.getattr("socket")?;
         let sys = py.import("sys")?;
         let transports = py.import("ferrio._transports")?;
+        let helpers = py.import("ferrio._helpers")?;
+        let locks = py.import("asyncio.locks")?.getattr("_ContextManagerMixin")?;
         let get = |module: &Bound<'_, PyModule>, name: &str| module.getattr(name).map(Bound::unbind);
         Ok(Imports {
             future: get(&native, "Future")?,
+            task: get(&native, "Task")?,
             futures: py.import("asyncio.futures")?.dict().unbind(),
             tasks: py.import("asyncio.tasks")?.dict().unbind(),
             events: py.import("asyncio.events")?.unbind(),
@@ -93,7 +113,10 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             thread_safe_handle: get(&py.import("ferrio.handles")?, "ThreadSafeHandle")?,
             timer_handle: get(&py.import("ferrio.handles")?, "TimerHandle")?,
             socket: get(&py.import("socket")?, "socket")?,
-            native_socket: get(&py.import("_socket")?, "socket")?,
+            native_recv: native_socket.getattr("recv")?.unbind(),
+            native_recv_into: native_socket.getattr("recv_into")?.unbind(),
+            native_send: native_socket.getattr("send")?.unbind(),
+            native_socket: native_socket.unbind(),
             transport_socket: get(&py.import("asyncio.trsock")?, "TransportSocket")?,
             ssl: py.import("ssl").ok().map(Bound::unbind),
             buffered_protocol: get(&asyncio, "BufferedProtocol")?,
@@ -104,11 +127,15 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             read_pipe_transport: get(&transports, "ReadPipeTransport")?,
             write_pipe_transport: get(&transports, "WritePipeTransport")?,
             subprocess_transport: get(&transports, "SubprocessTransport")?,
-            wait_is_for_the_child_alone: py
-                .import("ferrio._helpers")?
-                .getattr("WAIT_IS_FOR_THE_CHILD_ALONE")?
-                .is_truthy()?,
-            helpers: py.import("ferrio._helpers")?.unbind(),
+            wait_is_for_the_child_alone: helpers.getattr("WAIT_IS_FOR_THE_CHILD_ALONE")?.is_truthy()?,
+            running_loop: get(&native, "_get_running_loop")?,
+            heappush: get(&py.import("heapq")?, "heappush")?,
+            heappop: get(&py.import("heapq")?, "heappop")?,
+            enter_lock: locks.getattr("__aenter__")?.unbind(),
+            leave_lock: locks.getattr("__aexit__")?.unbind(),
+            semaphore_wakes_all: helpers.getattr("SEMAPHORE_WAKES_ALL")?.is_truthy()?,
+            condition_notifies_again: helpers.getattr("CONDITION_NOTIFIES_AGAIN")?.is_truthy()?,
+            helpers: helpers.unbind(),
             kw_loop: PyTuple::new(py, ["loop"])?.unbind(),
         })
     })

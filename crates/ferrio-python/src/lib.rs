@@ -14,6 +14,7 @@ mod imports;
 mod operation;
 #[cfg(unix)]
 mod server;
+mod step;
 mod sync;
 #[cfg(unix)]
 mod transports;
@@ -33,7 +34,9 @@ mod _ferrio {
     #[pymodule_export]
     use crate::server::ServerCore;
     #[pymodule_export]
-    use crate::sync::Lock;
+    use crate::step::recognise_task_steps;
+    #[pymodule_export]
+    use crate::sync::{Event, Lock, Queue, Semaphore};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::datagram::DatagramTransport;
@@ -57,6 +60,7 @@ mod _ferrio {
         let (handle, timer_handle) = crate::handle::types(py)?;
         module.add("Handle", handle)?;
         module.add("TimerHandle", timer_handle)?;
+        module.add("NOTHING", crate::sync::nothing(py)?)?;
         module.add("Operation", crate::operation::class(py)?)?;
         crate::awaitable::install_slots(py)?;
         crate::event_loop::install_methods(py)?;

@@ -75,6 +75,28 @@ fn callbacks_that_make_themselves_ready_for_ever_do_not_starve_io() {
 }
 
 #[test]
+fn where_no_descriptor_has_had_news_for_long_a_few_turns_share_one_look() {
+    fn again(engine: &Engine<Log>) {
+        engine.soon(job(again));
+    }
+    let engine = new_loop();
+    let (near, mut far) = std::os::unix::net::UnixStream::pair().unwrap();
+    engine.watch(near.as_raw_fd(), ReadSide, note("io")).unwrap();
+    engine.soon(job(again));
+    for _ in 0..1000 {
+        engine.turn(()).unwrap();
+    }
+    for _ in 0..20 {
+        std::io::Write::write_all(&mut far, b"x").unwrap();
+        let turns = std::iter::repeat_with(|| engine.turn(()).unwrap()).take_while(|()| written(&engine).is_empty());
+        assert!(turns.count() <= 8);
+        std::io::Read::read_exact(&mut &near, &mut [0]).unwrap();
+        engine.turn(()).unwrap();
+        engine.host.0.borrow_mut().clear();
+    }
+}
+
+#[test]
 fn stop_lets_the_turn_end_and_keeps_what_comes_after_it() {
     let engine = new_loop();
     engine.soon(job(|engine| engine.soon(note("next turn"))));

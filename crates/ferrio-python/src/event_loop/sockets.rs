@@ -122,11 +122,19 @@ async fn repeat(
     direction: Direction,
     mut attempt: impl for<'py> FnMut(Python<'py>, &Bound<'py, PyAny>) -> PyResult<Option<Py<PyAny>>> + Send,
 ) -> PyResult<Py<PyAny>> {
-    Python::attach(|py| check_socket(&core, sock.bind(py)))?;
+    let mut is_checked = false;
     loop {
-        if let Some(result) = Python::attach(|py| attempt(py, sock.bind(py)))? {
+        let attempted = Python::attach(|py| {
+            let sock = sock.bind(py);
+            if !is_checked {
+                check_socket(&core, sock)?;
+            }
+            attempt(py, sock)
+        })?;
+        if let Some(result) = attempted {
             return Ok(result);
         }
+        is_checked = true;
         wait(&core, &sock, direction).await?;
     }
 }
@@ -140,7 +148,7 @@ fn receive(sock: &Bound<'_, PyAny>, n: &Bound<'_, PyAny>) -> PyResult<Option<Py<
     let py = sock.py();
     let name = intern!(py, "recv");
     // What is no such number is refused by the socket, in its own words.
-    let (Some(fd), Some(size)) = (native_descriptor(sock, name)?, number(n)) else {
+    let (Some(fd), Some(size)) = (native_descriptor(sock, name, &imports(py)?.native_recv)?, number(n)) else {
         return ask(py, sock.call_method1(name, (n,)));
     };
     match filled_in_place(py, size, |memory| receive_raw(fd, memory, size))? {
@@ -153,7 +161,9 @@ fn receive(sock: &Bound<'_, PyAny>, n: &Bound<'_, PyAny>) -> PyResult<Option<Py<
 fn receive_into(sock: &Bound<'_, PyAny>, buf: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     let py = sock.py();
     let name = intern!(py, "recv_into");
-    let (Some(fd), Ok(buffer)) = (native_descriptor(sock, name)?, Buffer::writable(buf)) else {
+    let (Some(fd), Ok(buffer)) =
+        (native_descriptor(sock, name, &imports(py)?.native_recv_into)?, Buffer::writable(buf))
+    else {
         return ask(py, sock.call_method1(name, (buf,)));
     };
     match receive_raw(fd, buffer.as_ptr(), buffer.len()) {
@@ -185,7 +195,7 @@ pub async fn send_all(core: Arc<Core>, sock: Py<PyAny>, data: Py<PyAny>) -> PyRe
 fn send(sock: &Bound<'_, PyAny>, data: &Buffer, start: usize) -> PyResult<usize> {
     let py = sock.py();
     let name = intern!(py, "send");
-    let Some(fd) = native_descriptor(sock, name)? else {
+    let Some(fd) = native_descriptor(sock, name, &imports(py)?.native_send)? else {
         let sent = sock.call_method1(name, (data.view(py, start)?,));
         return unless_it_must_wait(py, sent)?.map_or(Ok(0), |sent| sent.extract());
     };
@@ -275,15 +285,18 @@ async fn wait(core: &Arc<Core>, sock: &Py<PyAny>, direction: Direction) -> PyRes
     ready(core, fd, direction).await
 }
 
-/// The descriptor of a socket whose method `name` is CPython's own, so that a system call does the same; -1 if it is
-/// closed, which the system call answers as the method would.
-fn native_descriptor(sock: &Bound<'_, PyAny>, name: &Bound<'_, PyString>) -> PyResult<Option<RawFd>> {
+/// The descriptor of a socket whose method `name` is CPython's own, `native`, so that a system call does the same; -1 if
+/// it is closed, which the system call answers as the method would.
+fn native_descriptor(
+    sock: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    native: &Py<PyAny>,
+) -> PyResult<Option<RawFd>> {
     let py = sock.py();
     let imports = imports(py)?;
-    let native = imports.native_socket.bind(py);
     let class = sock.get_type();
-    let inherits = class.is(imports.socket.bind(py)) || class.is_subclass(native)?;
-    if !inherits || !class.getattr(name)?.is(&native.getattr(name)?) {
+    let inherits = class.is(imports.socket.bind(py)) || class.is_subclass(imports.native_socket.bind(py))?;
+    if !inherits || !class.getattr(name)?.is(native) {
         return Ok(None);
     }
     sock.call_method0(intern!(py, "fileno"))?.extract().map(Some)

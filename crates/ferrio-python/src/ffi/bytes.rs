@@ -1,8 +1,13 @@
 //! Bytes objects that are filled in place.
 
+use std::mem::MaybeUninit;
+
 use pyo3::ffi::{self, compat};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+/// As much is received on the stack, in bytes. Copying it is cheaper than memory of that size which is cut to length.
+const SMALL: usize = 1024;
 
 /// A bytes object of the length that `fill` returns. `fill` gets the address of `capacity` uninitialised bytes; it
 /// must not call Python.
@@ -11,6 +16,13 @@ pub fn filled_in_place<E>(
     capacity: usize,
     fill: impl FnOnce(*mut u8) -> Result<usize, E>,
 ) -> PyResult<Result<Bound<'_, PyBytes>, E>> {
+    if capacity <= SMALL {
+        let mut memory = MaybeUninit::<[u8; SMALL]>::uninit();
+        let memory = memory.as_mut_ptr().cast::<u8>();
+        // SAFETY: `fill` has written that many bytes at the beginning of the memory.
+        return Ok(fill(memory)
+            .map(|length| unsafe { PyBytes::new(py, std::slice::from_raw_parts(memory, length.min(capacity))) }));
+    }
     // SAFETY: the writer is given back exactly once on every path, and filled no further than it reaches.
     unsafe {
         let writer = compat::PyBytesWriter_Create(capacity as ffi::Py_ssize_t);

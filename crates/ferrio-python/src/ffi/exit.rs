@@ -112,6 +112,19 @@ pub fn call_with<'py>(callable: &Bound<'py, PyAny>, argument: &Bound<'py, PyAny>
     }
 }
 
+/// `callable()`, through its type's `tp_call` with the empty tuple: the quickest way to one without vectorcall.
+pub fn call_alone<'py>(callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = callable.py();
+    // SAFETY: the callable outlives the call; the empty tuple is a singleton; the result is new or null with an error
+    // set.
+    unsafe {
+        let nothing = ffi::PyTuple_New(0);
+        let result = call(callable.as_ptr(), nothing);
+        ffi::Py_DECREF(nothing);
+        if result.is_null() { Err(error::take(py)) } else { Ok(Bound::from_owned_ptr(py, result)) }
+    }
+}
+
 /// Runs `f`, which must have nothing to do with Python, without the interpreter lock.
 pub fn detached<R: Send>(_py: Python<'_>, f: impl FnOnce() -> R + Send) -> R {
     struct Restore(*mut ffi::PyThreadState);

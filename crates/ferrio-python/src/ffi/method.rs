@@ -42,6 +42,18 @@ impl<'a, 'py> Arguments<'a, 'py> {
         &self.values[..self.positional]
     }
 
+    /// All values: the positional ones, then one per keyword name.
+    #[inline]
+    pub fn all(&self) -> &'a [*mut ffi::PyObject] {
+        self.values
+    }
+
+    /// The tuple of keyword names, to be compared by its address; null if there are none.
+    #[inline]
+    pub fn names(&self) -> *mut ffi::PyObject {
+        self.keywords.as_ref().map_or(std::ptr::null_mut(), |names| names.as_ptr())
+    }
+
     /// Name and value of each keyword argument.
     pub fn keywords(&self) -> impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let values = &self.values[self.positional..];

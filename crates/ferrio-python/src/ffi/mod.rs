@@ -4,6 +4,7 @@
 
 pub mod buffer;
 pub mod bytes;
+pub mod construct;
 pub mod context;
 pub mod error;
 pub mod exit;

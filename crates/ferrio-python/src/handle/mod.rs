@@ -22,7 +22,7 @@ use crate::core::{Core, Job};
 
 use types::make_types;
 
-pub use running::{call, cancel, finish, run};
+pub use running::{call, cancel, finish, report, run};
 
 /// Arguments up to this many lie in the handle itself; more are kept as a tuple.
 const INLINE: usize = 3;

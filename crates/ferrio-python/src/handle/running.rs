@@ -149,8 +149,9 @@ unsafe fn leave(context: *mut ffi::PyObject, failed: bool) {
     }
 }
 
+/// Hands what a callback has raised to the loop's exception handler. KeyboardInterrupt and SystemExit are returned.
 #[cold]
-fn report(py: Python<'_>, handle: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
+pub fn report(py: Python<'_>, handle: &Bound<'_, PyAny>, error: PyErr) -> PyResult<()> {
     // SAFETY: a living handle, whose loop is always set.
     let the_loop: Bound<'_, PyAny> = unsafe { Bound::from_borrowed_ptr(py, (*raw(handle)).the_loop) };
     let core = &the_loop.cast::<Loop>()?.get().core;

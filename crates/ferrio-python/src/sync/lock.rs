@@ -1,28 +1,24 @@
 //! `Lock`: one task at a time. (The shortest of the primitives: the others are made the same way.)
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::waiters::{OwnLoop, Waiters, wake};
+use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes};
+use super::{enter_by_methods, follows_methods, leave_by_methods, was_cancelled};
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{fastcall, install, install_noargs, noargs};
-use crate::imports::imports;
 use crate::operation::{self, Event, Kind, Outcome, Running, Step};
 
 /// The native half of `ferrio.Lock`.
 #[pyclass(subclass, frozen, module = "ferrio._ferrio")]
 pub struct Lock {
     own_loop: OwnLoop,
-    state: Guarded<State>,
-}
-
-#[derive(Default)]
-struct State {
-    locked: bool,
+    locked: Guarded<bool>,
     waiters: Waiters,
+    /// A subclass has its own `acquire` or `release`, which `async with` must call.
+    by_methods: bool,
 }
 
 static WAIT: Kind = Kind { name: "Lock.acquire", step: wait };
@@ -37,22 +33,18 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
             if lock.try_acquire(py)? {
                 return Step::done(py);
             }
-            let waiter = lock.own_loop.waiter(this)?;
-            lock.state.with(py, |state| state.waiters.push(&waiter));
-            running.set_item(Some(waiter.clone()));
-            Ok(Step::Await(waiter.unbind()))
+            join(running, this, &lock.own_loop, &lock.waiters)
         }
         Event::Result(_) => {
-            lock.leave(running);
-            lock.state.with(py, |state| state.locked = true);
+            leave(running, &lock.waiters)?;
+            lock.write(py, true);
             Step::done(py)
         }
         Event::Error(error) => {
-            lock.leave(running);
+            leave(running, &lock.waiters)?;
             // Woken and cancelled at once: the next one is woken instead.
-            let is_cancelled = error.matches(py, imports(py)?.cancelled_error.bind(py))?;
-            if is_cancelled && !lock.state.with(py, |state| state.locked) {
-                lock.wake_first(py)?;
+            if was_cancelled(py, &error)? && !lock.is_locked(py) {
+                lock.waiters.wake_first(py, true)?;
             }
             Err(error)
         }
@@ -60,60 +52,61 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
 }
 
 impl Lock {
+    #[inline]
+    pub(super) fn is_locked(&self, py: Python<'_>) -> bool {
+        self.locked.with(py, |locked| *locked)
+    }
+
+    fn write(&self, py: Python<'_>, value: bool) {
+        self.locked.with(py, |locked| *locked = value);
+    }
+
     /// Takes a lock that is free and that nobody waits for.
     #[inline]
-    fn try_acquire(&self, py: Python<'_>) -> PyResult<bool> {
-        let (locked, alone) = self.state.with(py, |state| (state.locked, state.waiters.is_empty()));
-        if locked || !(alone || self.all_are_cancelled(py)?) {
+    pub(super) fn try_acquire(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.is_locked(py) || !self.waiters.all_are_cancelled(py)? {
             return Ok(false);
         }
-        self.state.with(py, |state| state.locked = true);
+        self.write(py, true);
         Ok(true)
     }
 
-    fn all_are_cancelled(&self, py: Python<'_>) -> PyResult<bool> {
-        for waiter in self.state.with(py, |state| state.waiters.all(py)) {
-            if !waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// What waits until the lock is ours.
+    pub(super) fn acquire<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        operation::new(this, &WAIT, None)
     }
 
-    /// The one whose step runs does not wait any more.
-    fn leave(&self, running: &Running<'_>) {
-        if let Some(waiter) = running.item() {
-            let left = self.state.with(running.py(), |state| state.waiters.remove(&waiter));
-            drop(left);
-        }
+    /// Whether nothing but these functions here decides what it does.
+    pub(super) fn is_plain(&self) -> bool {
+        !self.by_methods
     }
 
     /// `async with` awaits what this returns at once, so a lock that is free may be taken at once, too.
-    fn enter<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn enter<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
-        if this.get().try_acquire(py)? { operation::done(py) } else { operation::new(this, &WAIT, None) }
+        if this.get().by_methods {
+            enter_by_methods(this)
+        } else if this.get().try_acquire(py)? {
+            operation::done(py)
+        } else {
+            Lock::acquire(this)
+        }
     }
 
-    fn release<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let (was_locked, waits) =
-            self.state.with(py, |state| (std::mem::replace(&mut state.locked, false), !state.waiters.is_empty()));
-        if !was_locked {
+    fn exit<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        if this.get().by_methods {
+            return leave_by_methods(this);
+        }
+        this.get().release(this.py())?;
+        operation::done(this.py())
+    }
+
+    pub(super) fn release(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.locked.with(py, std::mem::take) {
             return Err(PyRuntimeError::new_err("Lock is not acquired."));
         }
-        if waits {
-            self.wake_first(py)?;
-        }
-        Ok(py.None().into_bound(py))
+        self.waiters.wake_first(py, true)
     }
-
-    fn wake_first(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(first) = self.state.with(py, |state| state.waiters.first(py)) else { return Ok(()) };
-        wake(&first, &answer(py, true)?).map(drop)
-    }
-}
-
-fn answer(py: Python<'_>, yes: bool) -> PyResult<Bound<'_, PyAny>> {
-    Ok(PyBool::new(py, yes).to_owned().into_any())
 }
 
 /// The methods that are called all the time.
@@ -123,64 +116,57 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
         &class,
         c"_try_acquire",
         c"",
-        noargs!(Lock, |lock| answer(lock.py(), lock.get().try_acquire(lock.py())?)),
+        noargs!(Lock, |lock| Ok(truth(lock.py(), lock.get().try_acquire(lock.py())?))),
     )?;
-    install_noargs(&class, c"_wait", c"", noargs!(Lock, |lock| operation::new(lock, &WAIT, None)))?;
+    install_noargs(&class, c"_wait", c"", noargs!(Lock, Lock::acquire))?;
     install_noargs(
         &class,
         c"release",
         c"release($self, /)\n--\n\nGive it back; the one who has waited longest is woken.\n\n\
           :raises RuntimeError: if nobody has it.",
-        noargs!(Lock, |lock| lock.get().release(lock.py())),
+        noargs!(Lock, |lock| lock.get().release(lock.py()).map(|()| lock.py().None().into_bound(lock.py()))),
+    )?;
+    install_noargs(
+        &class,
+        c"locked",
+        c"locked($self, /)\n--\n\nWhether somebody has it.",
+        noargs!(Lock, |lock| Ok(truth(lock.py(), lock.get().is_locked(lock.py())))),
     )?;
     install_noargs(&class, c"__aenter__", c"", noargs!(Lock, Lock::enter))?;
-    install(
-        &class,
-        c"__aexit__",
-        c"",
-        fastcall!(Lock, |lock, _| lock.get().release(lock.py()).and_then(|_| operation::done(lock.py()))),
-    )
+    install(&class, c"__aexit__", c"", fastcall!(Lock, |lock, _| Lock::exit(lock)))
 }
 
 #[pymethods]
 impl Lock {
     /// Takes what a subclass's `__init__` may take.
     #[new]
+    #[classmethod]
     #[pyo3(signature = (*_arguments, **_keywords))]
-    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
-        Lock { own_loop: OwnLoop::new(), state: Guarded::default() }
+    fn new(
+        class: &Bound<'_, PyType>,
+        _arguments: &Bound<'_, PyTuple>,
+        _keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Ok(Lock {
+            own_loop: OwnLoop::default(),
+            locked: Guarded::new(false),
+            waiters: Waiters::default(),
+            by_methods: follows_methods(class)?,
+        })
     }
 
     fn __init__(&self) {}
 
-    /// Whether somebody has it.
-    fn locked(&self, py: Python<'_>) -> bool {
-        self.state.with(py, |state| state.locked)
+    #[getter(_locked)]
+    fn get_locked(&self, py: Python<'_>) -> bool {
+        self.is_locked(py)
     }
 
-    #[getter]
-    fn _locked(&self, py: Python<'_>) -> bool {
-        self.locked(py)
-    }
-
-    #[getter]
-    fn _loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.own_loop.get(py)
-    }
-
-    /// The futures of those who wait; a copy.
-    #[getter]
-    fn _waiters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.state.with(py, |state| state.waiters.all(py)))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.own_loop.traverse(&visit)?;
-        self.state.for_collector(|state| state.waiters.traverse(&visit)).unwrap_or(Ok(()))
-    }
-
-    fn __clear__(&self) {
-        self.own_loop.clear();
-        drop(self.state.take());
+    #[setter(_locked)]
+    fn set_locked(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.write(value.py(), value.is_truthy()?);
+        Ok(())
     }
 }
+
+waiting_attributes!(Lock, get);

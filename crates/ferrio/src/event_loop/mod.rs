@@ -2,7 +2,7 @@
 //!
 //! A turn is asyncio's: ask the operating system (sleeping only if nothing is ready), append what it reports, append
 //! the timers that are due, then run what the ready queue held at that moment. What a step makes ready belongs to the
-//! next turn.
+//! next turn. While there is work, a few cheap turns in a row share one question to the operating system.
 //!
 //! An engine belongs to one thread at a time (it is not `Sync`); its [`Remote`] is for the others. Everything takes
 //! `&self`, because a step may call any function of the loop that runs it; the module `short` has the rule that makes
@@ -69,6 +69,11 @@ pub struct Engine<H: Host> {
     cause: Cell<Cause>,
     /// The number of steps begun so far.
     steps: Cell<u64>,
+    /// How many turns ago the operating system was asked, and at which step and tick that was.
+    unpolled: Cell<u32>,
+    polled_at: Cell<(u64, u64)>,
+    /// How many times in a row it had no news, with nothing watched anew meanwhile.
+    quiet_looks: Cell<u32>,
     /// Rust tasks that have not ended, in the order in which they were made.
     tasks: Short<BTreeMap<u64, Canceller>>,
     /// The number of Rust tasks made so far.
@@ -134,6 +139,9 @@ impl<H: Host> Engine<H> {
             events: Cell::default(),
             cause: Cell::new(Cause::OUTSIDE),
             steps: Cell::new(0),
+            unpolled: Cell::new(0),
+            polled_at: Cell::default(),
+            quiet_looks: Cell::new(0),
             tasks: Short::default(),
             born: Cell::new(0),
             pool: OnceCell::new(),

@@ -10,6 +10,18 @@ use crate::host::Host;
 use crate::poll::{Event, RawFd};
 use crate::task::{self};
 
+/// How many turns may go by without a look at the operating system while there is work. A look is a system call (120 ns),
+/// as much as a cheap turn. Only where descriptors are quiet: a program that yields twice (`sleep(0)`) so that I/O can
+/// happen is right to expect it.
+const UNPOLLED_TURNS: u32 = 8;
+
+/// Descriptors are quiet when none was watched anew or had news within so many looks.
+const QUIET_LOOKS: u32 = 64;
+
+/// With more steps than these since the last look another one is small change. Slow steps are looked after by
+/// [`Clock::tick`](crate::clock::Clock::tick): news never waits longer than a tick and a step.
+const UNPOLLED_STEPS: u64 = 64;
+
 impl<H: Host> Engine<H> {
     /// Turns until [`stop`](Self::stop): at least once, and the turn in which `stop` was called to its end.
     ///
@@ -17,6 +29,8 @@ impl<H: Host> Engine<H> {
     /// What a step has raised to end the run; everything else stays queued, and the loop can run again.
     pub fn run(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
         let _current = task::Current::enter(self);
+        // The first turn of a run looks.
+        self.unpolled.set(UNPOLLED_TURNS);
         let result = loop {
             if let Err(abort) = self.turn(cx) {
                 break Err(abort);
@@ -37,7 +51,15 @@ impl<H: Host> Engine<H> {
 
     /// Poll, then I/O, then due timers, then a snapshot of what is ready.
     pub fn turn(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
-        self.poll(cx)?;
+        if self.may_put_off_poll() {
+            self.unpolled.set(self.unpolled.get() + 1);
+            H::settle(self, cx);
+            self.drain_inbox();
+        } else {
+            self.poll(cx)?;
+            self.unpolled.set(0);
+            self.polled_at.set((self.steps.get(), self.clock.tick()));
+        }
         self.fire_timers();
         let mut left = self.ready_len();
         while left > 0 {
@@ -71,11 +93,24 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// Whether this turn may do without a look at the operating system: there is work, and the last look was a moment ago.
+    #[inline]
+    fn may_put_off_poll(&self) -> bool {
+        let (step, tick) = self.polled_at.get();
+        self.quiet_looks.get() >= QUIET_LOOKS
+            && self.unpolled.get() < UNPOLLED_TURNS
+            && self.steps.get() - step < UNPOLLED_STEPS
+            && !self.stopping.get()
+            && !self.ready.with(|ready| ready.is_empty())
+            && self.clock.tick() == tick
+    }
+
     fn poll(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
         H::settle(self, cx);
         let mut events = self.events.take();
         let waited = self.wait(cx, &mut events);
         self.drain_inbox();
+        self.quiet_looks.set(if events.is_empty() { self.quiet_looks.get().saturating_add(1) } else { 0 });
         if waited.is_ok() {
             self.dispatch(cx, &events);
         }

@@ -185,6 +185,7 @@ impl<H: Host> Engine<H> {
         watcher: Watcher<H::Job>,
     ) -> io::Result<Option<Watcher<H::Job>>> {
         self.notice_fork()?;
+        self.quiet_looks.set(0);
         let mut watcher = Some(watcher);
         let armed = self.descriptors.with(|all| {
             // A number that nobody has watched yet may be no descriptor at all: ask the kernel before making room.

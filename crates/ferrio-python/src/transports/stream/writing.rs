@@ -2,6 +2,10 @@
 //! make two sends per HTTP response, and send is three quarters of a server's time. More than the high-water mark is
 //! written at once, so that the protocol is paused only if the *kernel's* buffer is full, and writes while the loop
 //! does not run leave at once.
+//!
+//! The price is that a peer sees nothing of a write while the callback that made it blocks the thread. Sending at once for
+//! connections known to write once per step was tried: it costs 2 to 4 % more CPU per echo, for the sends of a turn are
+//! cheaper side by side than one by one among receives and Python.
 
 use std::io;
 

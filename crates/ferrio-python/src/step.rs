@@ -1,0 +1,165 @@
+//! A Task's own steps and wake-ups, queued without a Handle around them.
+//!
+//! `_asyncio.Task` asks for each step with `loop.call_soon(step, context=…)`, and an `_asyncio.Future` wakes it with
+//! `loop.call_soon(wakeup, future, context=…)`; both throw the handle away that they get. So here the entry of the ready
+//! queue is callable, argument and context themselves, and `call_soon` returns None to these two callers (12 ns of 67
+//! per step of a task).
+//!
+//! Only on a loop whose class is exactly `ferrio.EventLoop`, whose `call_soon` is ours, and not in debug mode. Whatever
+//! is not recognised (tasks in pure Python, an interpreter that does this in another way) goes the ordinary way.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::event_loop::Loop;
+use crate::ffi::context::run_in;
+use crate::ffi::exit;
+use crate::ffi::method::Arguments;
+use crate::handle;
+
+/// What the ready queue holds.
+pub struct TaskStep {
+    callable: Py<PyAny>,
+    /// The future that a wake-up is told of; a step has none.
+    future: Option<Py<PyAny>>,
+    context: Py<PyAny>,
+}
+
+/// How to recognise them, found out by asking a Task and a Future of this interpreter (`ferrio._task_steps`).
+struct Signs {
+    /// `ferrio.EventLoop`.
+    loop_class: Py<PyAny>,
+    step_class: Py<PyAny>,
+    /// The C function behind every wake-up.
+    wakeup: ffi::PyCFunction,
+}
+
+static SIGNS: PyOnceLock<Signs> = PyOnceLock::new();
+
+/// The `("context",)` of these calls. C code keeps one tuple for all of them (with a text that is not interned), and to
+/// compare its address is the cheapest way to read the keyword.
+static NAMES: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
+
+/// Has steps and wake-ups like these two be recognised on loops of this very class.
+#[pyfunction]
+pub fn recognise_task_steps(loop_class: Bound<'_, PyAny>, step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) {
+    let py = loop_class.py();
+    // SAFETY: the check comes first.
+    let function = unsafe {
+        if ffi::PyCFunction_CheckExact(wakeup.as_ptr()) == 0 {
+            return;
+        }
+        ffi::PyCFunction_GetFunction(wakeup.as_ptr())
+    };
+    let Some(wakeup) = function else { return };
+    let signs = Signs { loop_class: loop_class.unbind(), step_class: step.get_type().into_any().unbind(), wakeup };
+    // Those of the first loop class hold for all of the process.
+    drop(SIGNS.set(py, signs));
+}
+
+/// The entry for a `call_soon` with these arguments, if a Task or a Future of C has called it.
+#[inline]
+pub fn recognise(this: &Bound<'_, Loop>, arguments: &Arguments<'_, '_>) -> Option<TaskStep> {
+    let names = arguments.names();
+    if names.is_null() {
+        return None;
+    }
+    let py = this.py();
+    let signs = SIGNS.get(py)?;
+    let known = NAMES.load(Ordering::Acquire);
+    if names != known && !(known.is_null() && learn(arguments, signs)) {
+        return None;
+    }
+    // SAFETY: living objects, borrowed for this call; the keyword's value follows the positional arguments.
+    unsafe {
+        if !ptr::eq(ffi::Py_TYPE(this.as_ptr()).cast(), signs.loop_class.as_ptr()) {
+            return None;
+        }
+        let (callable, future, context) = match *arguments.all() {
+            [step, context] if ptr::eq(ffi::Py_TYPE(step).cast(), signs.step_class.as_ptr()) => (step, None, context),
+            [wakeup, future, context] if is_wakeup(wakeup, signs.wakeup) => (wakeup, Some(future), context),
+            _ => return None,
+        };
+        if ffi::PyContext_CheckExact(context) == 0 {
+            return None;
+        }
+        let own = |object| Bound::<PyAny>::from_borrowed_ptr(py, object).unbind();
+        Some(TaskStep { callable: own(callable), future: future.map(own), context: own(context) })
+    }
+}
+
+/// The first step of a Task shows which tuple names the keyword.
+#[cold]
+fn learn(arguments: &Arguments<'_, '_>, signs: &Signs) -> bool {
+    let is_step = arguments.positional().first().is_some_and(|step| {
+        // SAFETY: a living object, borrowed for this call.
+        ptr::eq(unsafe { ffi::Py_TYPE(*step) }.cast(), signs.step_class.as_ptr())
+    });
+    let names: Vec<_> = arguments.keywords().map(|(name, _)| name).collect();
+    let is_context = matches!(&names[..], [name] if name.eq("context").unwrap_or(false));
+    if is_step && is_context {
+        // SAFETY: a living tuple; with this reference it keeps its address.
+        NAMES.store(unsafe { ffi::Py_NewRef(arguments.names()) }, Ordering::Release);
+    }
+    is_step && is_context
+}
+
+/// # Safety
+/// A living object.
+#[inline]
+unsafe fn is_wakeup(object: *mut ffi::PyObject, wakeup: ffi::PyCFunction) -> bool {
+    // SAFETY: as above; the check comes first.
+    unsafe {
+        ffi::PyCFunction_CheckExact(object) != 0
+            && ffi::PyCFunction_GetFunction(object).is_some_and(|function| ptr::fn_addr_eq(function, wakeup))
+    }
+}
+
+impl TaskStep {
+    /// Runs it in its context. What it raises goes to the loop's exception handler, as from a handle; KeyboardInterrupt
+    /// and SystemExit are returned.
+    #[inline]
+    pub fn run<'py>(self, py: Python<'py>, the_loop: impl FnOnce() -> Option<Bound<'py, PyAny>>) -> PyResult<()> {
+        let callable = self.callable.bind(py);
+        let ran = run_in(py, self.context.bind(py), || match &self.future {
+            None => exit::call_alone(callable),
+            Some(future) => exit::call_with(callable, future.bind(py)),
+        });
+        let Err(error) = ran else { return Ok(()) };
+        match the_loop() {
+            Some(the_loop) => handle::report(py, &self.handle(&the_loop)?, error),
+            None => Err(error),
+        }
+    }
+
+    /// The handle that there would be, for those who ask what has failed.
+    fn handle<'py>(&self, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let arguments: Vec<_> = self.future.iter().map(|future| future.as_ptr()).collect();
+        let context = self.context.bind(the_loop.py()).clone();
+        // SAFETY: callable and arguments are held by this step.
+        unsafe { handle::new(the_loop, self.callable.as_ptr(), &arguments, context) }
+    }
+
+    pub fn callable(&self) -> &Py<PyAny> {
+        &self.callable
+    }
+
+    pub fn clone_ref(&self, py: Python<'_>) -> Self {
+        TaskStep {
+            callable: self.callable.clone_ref(py),
+            future: self.future.as_ref().map(|future| future.clone_ref(py)),
+            context: self.context.clone_ref(py),
+        }
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.callable)?;
+        visit.call(&self.future)?;
+        visit.call(&self.context)
+    }
+}

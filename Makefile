@@ -6,7 +6,7 @@ TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV    := .venv-$(TAG)
 BIN     := $(VENV)/bin
 
-.PHONY: build load demo test test-core bench bench-quick lint format types conformance clean
+.PHONY: build load load-tls demo test test-core bench bench-quick lint format types conformance clean
 
 build: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --quiet --profile $(PROFILE)
@@ -16,9 +16,11 @@ $(VENV)/.tools: tests/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	touch $@
 
-# The client of the demo and the benchmarks.
+# The other side of the demo and the benchmarks, which need its TLS as well.
 load:
 	cargo build --quiet --release -p ferrio-load
+load-tls:
+	cargo build --quiet --release -p ferrio-load --features tls
 
 $(VENV)/.demo: $(VENV)/.tools examples/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r examples/requirements.txt
@@ -32,11 +34,11 @@ $(VENV)/.bench: $(VENV)/.tools benches/requirements.txt benches/peers.txt exampl
 	-grep -v '^#' benches/peers.txt | xargs -n 1 $(BIN)/pip install --quiet --disable-pip-version-check --only-binary :all:
 	touch $@
 
-bench: build load $(VENV)/.bench
+bench: build load-tls $(VENV)/.bench
 	$(BIN)/python -m benches
 
-# The same rows in fewer and shorter rounds: at most three minutes.
-bench-quick: build load $(VENV)/.bench
+# Some of the rows, in fewer and shorter rounds: at most three minutes.
+bench-quick: build load-tls $(VENV)/.bench
 	$(BIN)/python -m benches --quick
 
 $(VENV)/.ecosystem: $(VENV)/.tools $(addsuffix /requirements.txt, tests/ecosystem benches examples)

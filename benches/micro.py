@@ -14,7 +14,7 @@ def run_until_stopped(loop, callback, *args):
     loop.run_forever()
 
 
-@row("call_soon, one at a time", 100_000)
+@row("call_soon, one at a time", 100_000, quick=True)
 def call_soon_chain(loop, count):
     def step():
         nonlocal count
@@ -27,7 +27,7 @@ def call_soon_chain(loop, count):
     run_until_stopped(loop, step)
 
 
-@row("call_soon with 2 arguments, 1,000 a turn", 200_000)
+@row("call_soon with 2 arguments, 1,000 a turn", 200_000, quick=True)
 def call_soon_batch(loop, count):
     def work(a, b):
         pass
@@ -43,7 +43,29 @@ def call_soon_batch(loop, count):
     run_until_stopped(loop, turn, count)
 
 
-@row("sleep(0)", 100_000)
+@row("call_soon_threadsafe from a thread, 1,000 a wait", 50_000, quick=True)
+def threadsafe_flood(loop, count):
+    def work():
+        pass
+
+    async def main():
+        for _ in range(count // 1_000):
+            turn = loop.create_future()
+
+            def calls(turn=turn):
+                for _ in range(999):
+                    loop.call_soon_threadsafe(work)
+                loop.call_soon_threadsafe(turn.set_result, None)
+
+            thread = threading.Thread(target=calls)
+            thread.start()
+            await turn
+            thread.join()
+
+    loop.run_until_complete(main())
+
+
+@row("sleep(0)", 100_000, quick=True)
 def sleep_zero(loop, count):
     async def main():
         for _ in range(count):
@@ -52,7 +74,7 @@ def sleep_zero(loop, count):
     loop.run_until_complete(main())
 
 
-@row("call_later and cancel", 100_000)
+@row("call_later and cancel", 100_000, quick=True)
 def call_later_cancel(loop, count):
     async def main():
         for i in range(count):
@@ -63,7 +85,33 @@ def call_later_cancel(loop, count):
     loop.run_until_complete(main())
 
 
-@row("create_task and await it", 50_000)
+@row("call_later that comes due", 50_000)
+def call_later_due(loop, count):
+    def work():
+        nonlocal left
+        left -= 1
+        if not left:
+            loop.stop()
+
+    left = count
+    for i in range(count):
+        loop.call_later(i * 1e-9, work)
+    loop.run_forever()
+
+
+@row("100,000 tasks in sleep()", 100_000, rounds=2)
+def sleeping_tasks(loop, count):
+    async def nap(seconds):
+        await asyncio.sleep(seconds)
+
+    async def main():
+        for task in [loop.create_task(nap(0.01 + i * 1e-8)) for i in range(count)]:
+            await task
+
+    loop.run_until_complete(main())
+
+
+@row("create_task and await it", 50_000, quick=True)
 def create_task(loop, count):
     async def child():
         pass
@@ -75,7 +123,7 @@ def create_task(loop, count):
     loop.run_until_complete(main())
 
 
-@row("await a future set by call_soon", 50_000)
+@row("await a future set by call_soon", 50_000, quick=True)
 def future_wake(loop, count):
     async def main():
         for _ in range(count):
@@ -107,7 +155,45 @@ def threadsafe_roundtrip(loop, count):
     thread.join()
 
 
-@row("run_until_complete", 10_000)
+@row("run_in_executor, 100 at once", 3_000, CPU, "us", quick=True)
+def executor(loop, count):
+    def work():
+        pass
+
+    async def main():
+        for _ in range(count // 100):
+            for future in [loop.run_in_executor(None, work) for _ in range(100)]:
+                await future
+
+    loop.run_until_complete(main())
+
+
+@row("getaddrinfo of a numeric host", 2_000, WALL, "us")
+def getaddrinfo(loop, count):
+    async def main():
+        for _ in range(count):
+            await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+
+    loop.run_until_complete(main())
+
+
+@row("asyncio.run of nothing", 300, CPU, "us", quick=True, of="factory")
+def run_nothing(factory, count):
+    async def nothing():
+        pass
+
+    for _ in range(count):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(nothing())
+
+
+@row("new_event_loop and close", 500, CPU, "us", of="factory")
+def new_and_close(factory, count):
+    for _ in range(count):
+        factory().close()
+
+
+@row("run_until_complete", 10_000, quick=True)
 def run_until_complete(loop, count):
     async def nothing():
         pass
@@ -125,7 +211,7 @@ def socket_pair():
         yield left, right
 
 
-@row("sock_sendall and sock_recv, there and back", 10_000, CPU, "us")
+@row("sock_sendall and sock_recv, there and back", 5_000, CPU, "us")
 def sock_ping_pong(loop, count):
     async def echo(sock):
         while data := await loop.sock_recv(sock, 1024):
@@ -143,7 +229,7 @@ def sock_ping_pong(loop, count):
     loop.run_until_complete(main())
 
 
-@row("add_reader dispatch", 50_000)
+@row("add_reader dispatch", 50_000, quick=True)
 def reader_dispatch(loop, count):
     def readable():
         nonlocal count
@@ -153,16 +239,60 @@ def reader_dispatch(loop, count):
 
     with socket_pair() as (left, right):
         right.send(b"never read, so that every turn finds it")
-        loop.add_reader(left, readable)
+        loop.add_reader(left.fileno(), readable)
         loop.run_forever()
-        loop.remove_reader(left)
+        loop.remove_reader(left.fileno())
 
 
-@row("subprocess: spawn and wait", 30, WALL, "us")
+@row("add_reader and remove_reader", 20_000)
+def reader_churn(loop, count):
+    def readable():
+        pass
+
+    async def main():
+        with socket_pair() as (left, _):
+            descriptor = left.fileno()
+            for i in range(count):
+                loop.add_reader(descriptor, readable)
+                loop.remove_reader(descriptor)
+                if i % 1_000 == 0:
+                    await asyncio.sleep(0)
+
+    loop.run_until_complete(main())
+
+
+@row("create_connection and close", 300, WALL, "us")
+def connect_close(loop, count):
+    async def main():
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        for _ in range(count):
+            transport, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", port)
+            transport.close()
+            await asyncio.sleep(0)
+        server.close()
+
+    loop.run_until_complete(main())
+
+
+@row("subprocess: spawn and wait", 20, WALL, "us", quick=True)
 def spawn(loop, count):
     async def main():
         for _ in range(count):
             process = await asyncio.create_subprocess_exec("true")
             await process.wait()
+
+    loop.run_until_complete(main())
+
+
+@row("subprocess: 16 at once", 32, WALL, "us")
+def spawn_16(loop, count):
+    async def one():
+        process = await asyncio.create_subprocess_exec("true")
+        await process.wait()
+
+    async def main():
+        for _ in range(count // 16):
+            await asyncio.gather(*(one() for _ in range(16)))
 
     loop.run_until_complete(main())

@@ -1,4 +1,4 @@
-"""The rows inside one process: how they are measured. What they are is in micro.py and primitives.py.
+"""The rows inside one process: how they are measured. What they are is in micro.py, primitives.py and clients.py.
 
 A row is a function of the loop and a count; `@row` says how many operations it does and which clock counts. A worker
 process per row and loop (`python -m benches.one_process ROW FACTORY`) lives through all rounds, so that these can be
@@ -12,11 +12,11 @@ import json
 import subprocess
 import sys
 
-from benches import micro, primitives, processes
+from benches import clients, micro, primitives, processes
 from benches.loops import factory
 from benches.row import CPU, ROWS
 
-__all__ = ["ROWS", "measure", "micro", "primitives", "start", "unit"]
+__all__ = ["ROWS", "clients", "is_quick", "measure", "micro", "most_rounds", "primitives", "start", "unit"]
 
 
 class Worker:
@@ -26,7 +26,7 @@ class Worker:
         command = [sys.executable, "-m", "benches.one_process", name, spec]
         self._process = subprocess.Popen(
             command, cwd=processes.ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            preexec_fn=processes.pin(processes.SERVER_CPU),
+            preexec_fn=processes.settle(processes.SERVER_CPU),
         )  # fmt: skip
 
     def measure(self):
@@ -38,8 +38,15 @@ class Worker:
         return json.loads(answer)
 
     def close(self):
-        self._process.kill()
-        self._process.communicate()
+        # Nothing more to measure: it ends by itself, unless it hangs.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
 
 
 def start(name, spec):
@@ -55,6 +62,14 @@ def measure(name, worker, effort):
     return {"cost": worker.measure()}
 
 
+def is_quick(name):
+    return ROWS[name]["quick"]
+
+
+def most_rounds(name):
+    return ROWS[name]["rounds"]
+
+
 def unit(name):
     return f"{ROWS[name]['unit']} {'CPU' if ROWS[name]['clock'] is CPU else 'elapsed'}"
 
@@ -62,17 +77,23 @@ def unit(name):
 def main():
     name, spec = sys.argv[1:]
     entry = ROWS[name]
-    loop = factory(spec)()
-    asyncio.set_event_loop(loop)
+    function, count, clock = entry["function"], entry["count"], entry["clock"]
+    make_loop = factory(spec)
+    if entry["of"] == "loop":
+        subject = loop = make_loop()
+        asyncio.set_event_loop(loop)
+    else:
+        subject, loop = make_loop, None
     for _ in sys.stdin:
         # A loop that hangs fails.
-        faulthandler.dump_traceback_later(60, exit=True)
-        started = entry["clock"]()
-        entry["function"](loop, entry["count"])
-        taken = entry["clock"]() - started
+        faulthandler.dump_traceback_later(20, exit=True)
+        started = clock()
+        function(subject, count)
+        taken = clock() - started
         faulthandler.cancel_dump_traceback_later()
-        print(json.dumps(taken / entry["count"] * {"ns": 1e9, "us": 1e6}[entry["unit"]]), flush=True)
-    loop.close()
+        print(json.dumps(taken / count * {"ns": 1e9, "us": 1e6}[entry["unit"]]), flush=True)
+    if loop:
+        loop.close()
 
 
 if __name__ == "__main__":

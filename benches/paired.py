@@ -5,7 +5,8 @@ round (A B C, C B A, ...), every ratio is taken within a round, and medians are 
 """
 
 import contextlib
-from statistics import median
+from dataclasses import dataclass
+from statistics import median, quantiles
 
 from benches.processes import Failure
 
@@ -37,11 +38,38 @@ def interleave(rounds, loops, start, measure):
     return results, failures
 
 
-def ratio(results, name, base):
-    """The median of the paired ratios of `name` to `base`, where there are two of them."""
+@dataclass
+class Ratio:
+    """What the rounds say of one loop's cost relative to another's: the median, and the quartiles around it."""
+
+    low: float
+    median: float
+    high: float
+
+    def __str__(self):
+        return f"{self.median:.2f} ±{(self.high - self.low) / 2:.2f}"
+
+    @property
+    def above(self):
+        """Whether it is the dearer one by more than noise: by more than 1 %, and in three quarters of the rounds."""
+        return self.median > 1.01 and self.low > 1
+
+
+def paired_ratio(results, name, base):
+    """The `Ratio` of `name` to `base`, or None where there are not two of them."""
     if name == base or name not in results or base not in results:
-        return ""
-    return f"{median(a / b for a, b in zip(results[name], results[base], strict=True)):.2f}"
+        return None
+    ratios = [a / b for a, b in zip(results[name], results[base], strict=True) if b]
+    if not ratios:
+        return None
+    low, middle, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    return Ratio(low, middle, high)
+
+
+def ratio(results, name, base):
+    """The median of the paired ratios of `name` to `base` as text, empty where there are not two of them."""
+    found = paired_ratio(results, name, base)
+    return f"{found.median:.2f}" if found else ""
 
 
 def table(header, rows):
@@ -50,3 +78,11 @@ def table(header, rows):
     for row in (header, ["-" * width for width in widths], *rows):
         first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         yield "  ".join([first.strip().ljust(widths[0]), *rest]).rstrip()
+
+
+def spread(values):
+    """Half the distance of the quartiles, relative to the median."""
+    if len(values) < 2 or not median(values):
+        return 0.0
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return (high - low) / 2 / middle

@@ -5,16 +5,8 @@ On ferrio's loop they are ferrio's own, on every other loop asyncio's: what a pr
 
 import asyncio
 
+from benches.loops import namespace
 from benches.row import CPU, row
-
-
-def namespace(loop):
-    """The module whose `Queue`, `Lock`, `gather`, … belong to this loop."""
-    if type(loop).__module__.partition(".")[0] == "ferrio":
-        import ferrio
-
-        return ferrio
-    return asyncio
 
 
 def run(loop, main):

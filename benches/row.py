@@ -6,11 +6,18 @@ ROWS = {}
 CPU, WALL = time.process_time, time.perf_counter
 
 
-def row(name, count, clock=CPU, unit="ns"):
-    """The function does an operation `count` times on the loop it is given; `clock` says what it cost."""
+def row(name, count, clock=CPU, unit="ns", *, quick=False, of="loop", rounds=None):
+    """The function does an operation `count` times on the loop it is given; `clock` says what it cost.
+
+    With `of="factory"` it is given what makes loops. `quick`: whether `make bench-quick` has the row. `rounds`: no more
+    than these, for what takes long and varies little.
+    """
 
     def register(function):
-        ROWS[name] = {"function": function, "count": count, "clock": clock, "unit": unit}
+        ROWS[name] = {
+            "function": function, "count": count, "clock": clock, "unit": unit, "quick": quick, "of": of,
+            "rounds": rounds,
+        }  # fmt: skip
         return function
 
     return register

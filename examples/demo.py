@@ -87,7 +87,7 @@ def get(port):
 
 def comparison():
     heading("3. The same service on three loops")
-    present, absent = loops.split(loops.LOOPS)
+    present, absent = loops.split(["asyncio", "uvloop", "ferrio"])
 
     row = "uvicorn, hello x 64"
     print(f"64 keep-alive connections, {ROUNDS} interleaved rounds of 1 s, medians\n", flush=True)

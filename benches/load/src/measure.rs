@@ -105,7 +105,8 @@ impl<'a> Load<'a> {
         let (mut latencies, mut ready) = (Vec::new(), Vec::new());
         loop {
             let done = match until {
-                Until::Elapsed(limit) => started.elapsed() >= limit,
+                // However busy the machine is, there is something to measure.
+                Until::Elapsed(limit) => started.elapsed() >= limit && (limit.is_zero() || !latencies.is_empty()),
                 Until::Answers(limit) => latencies.len() as u64 >= limit,
             };
             if done {

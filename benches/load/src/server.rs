@@ -32,7 +32,9 @@ pub fn run(exchange: &Exchange, address: &Address) -> io::Result<()> {
             })
         }
         Address::Unix(path) => {
-            let listener = UnixListener::bind(path)?;
+            // A relative path is one among the temporary files.
+            let path = std::env::temp_dir().join(path);
+            let listener = UnixListener::bind(&path)?;
             listener.set_nonblocking(true)?;
             announce(&format!("unix:{}", path.display()));
             serve(exchange, &listener, || {

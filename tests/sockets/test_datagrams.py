@@ -222,6 +222,32 @@ def test_one_datagram_per_turn_so_that_what_it_sets_off_runs_first(run):
     run(main)
 
 
+def test_a_flood_of_datagrams_leaves_room_for_other_descriptors_and_for_stop(run):
+    async def main(loop):
+        received = []
+
+        class Protocol(asyncio.DatagramProtocol):
+            def datagram_received(self, data, addr):
+                received.append(data)
+
+        server, _ = await loop.create_datagram_endpoint(Protocol, local_addr=ANY)
+        mine, other = socket.socketpair()
+        with socket.socket(type=socket.SOCK_DGRAM) as plain, mine, other:
+            for _ in range(100):
+                plain.sendto(b"x", server.get_extra_info("sockname"))
+            other.send(b"x")
+            seen = loop.create_future()
+            loop.add_reader(mine, lambda: seen.done() or seen.set_result(len(received)))
+            assert await seen < 100
+            loop.remove_reader(mine)
+            while len(received) < 100:
+                await asyncio.sleep(0)
+        server.close()
+        await turns()
+
+    run(main)
+
+
 def test_a_connected_endpoint_refuses_other_addresses(run):
     async def main(loop):
         server, server_protocol, client, _ = await udp_pair(loop)

@@ -175,6 +175,11 @@ impl<H: Host> Engine<H> {
         self.ready.with(|ready| ready.len())
     }
 
+    /// Whether nothing is ready and nobody has asked the loop to stop.
+    pub fn is_idle(&self) -> bool {
+        !self.stopping.get() && self.ready.with(|ready| ready.is_empty()) && self.remote.inbox.is_empty()
+    }
+
     /// What other threads need to reach this loop.
     pub fn remote(&self) -> &Arc<Remote<H::Job>> {
         &self.remote

@@ -58,6 +58,8 @@ struct State {
     connected: bool,
     /// Who has sent the last datagram.
     sender: RefCell<Option<(RawAddress, Py<PyAny>)>>,
+    /// For how many pieces of news not to look for more than one datagram.
+    single: Cell<u8>,
     queue: RefCell<VecDeque<Waiting>>,
     queued_size: Cell<usize>,
     high: Cell<usize>,
@@ -109,6 +111,7 @@ impl DatagramTransport {
             remote: RefCell::new(remote.map(Bound::unbind)),
             connected,
             sender: RefCell::default(),
+            single: Cell::new(0),
             queue: RefCell::default(),
             queued_size: Cell::new(0),
             high: Cell::new(high),

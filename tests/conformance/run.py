@@ -334,4 +334,6 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
+    # A shell that starts this in the background has its children ignore Ctrl-C, and the tests would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

@@ -75,7 +75,8 @@ impl Keywords {
     }
 }
 
-fn create_future<'py>(this: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
+/// `loop.create_future()`
+pub fn create_future<'py>(this: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     let imports = imports(py)?;
     let class = class_named(imports.futures.bind(py), intern!(py, "Future"))?;

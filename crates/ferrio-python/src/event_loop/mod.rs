@@ -6,7 +6,7 @@
 
 #[cfg(unix)]
 mod connections;
-mod creating;
+pub mod creating;
 #[cfg(unix)]
 mod datagrams;
 mod introspection;

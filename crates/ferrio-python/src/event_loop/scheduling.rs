@@ -6,12 +6,12 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt};
+use pyo3::types::{PyFloat, PyInt};
 
 use super::{Loop, creating};
 use crate::core::{Core, Job};
 use crate::ffi::context::copy_current;
-use crate::ffi::method::{Arguments, guarded, install, install_noargs, noargs};
+use crate::ffi::method::{Arguments, guarded, install};
 use crate::handle;
 use crate::imports::imports;
 use crate::step;
@@ -48,13 +48,6 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
         raw_call_at,
     )?;
     install(&class, c"time", c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().", raw_time)?;
-    // Every future that is made asks.
-    install_noargs(
-        &class,
-        c"get_debug",
-        c"get_debug($self, /)\n--\n\nWhether debug mode is on.",
-        noargs!(Loop, |this| Ok(PyBool::new(this.py(), this.get().core.debug()).to_owned().into_any())),
-    )?;
     creating::install_methods(&class)
 }
 

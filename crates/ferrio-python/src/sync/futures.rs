@@ -4,15 +4,16 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
-use pyo3::{PyTraverseError, PyVisit};
+use pyo3::types::PyType;
 
+use crate::event_loop::Loop;
+use crate::event_loop::creating::create_future;
 use crate::ffi::c_method::CMethod;
 use crate::imports::imports;
 
 struct Methods {
     class: Py<PyType>,
-    /// ferrio's loop, whose `create_future()` makes plain ones.
+    /// ferrio's loop, whose `create_future()` need not be looked up either.
     event_loop: Py<PyAny>,
     done: CMethod,
     cancelled: CMethod,
@@ -72,43 +73,12 @@ pub fn set_result(future: &Bound<'_, PyAny>, result: &Bound<'_, PyAny>) -> PyRes
     }
 }
 
-/// How to make futures of one loop.
-pub enum Maker {
-    /// ferrio's: the keywords for `Future(loop=…)`.
-    Plain(Py<PyDict>),
-    /// Any other: by its `create_future()`.
-    Asks,
-}
-
-impl Maker {
-    pub fn of(the_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let py = the_loop.py();
-        if !the_loop.get_type().is(methods(py)?.event_loop.bind(py)) {
-            return Ok(Maker::Asks);
-        }
-        let keywords = PyDict::new(py);
-        keywords.set_item(intern!(py, "loop"), the_loop)?;
-        Ok(Maker::Plain(keywords.unbind()))
+/// `loop.create_future()`
+#[inline]
+pub fn create<'py>(the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = the_loop.py();
+    if the_loop.get_type().is(methods(py)?.event_loop.bind(py)) {
+        return create_future(the_loop.cast::<Loop>()?);
     }
-
-    pub fn clone_ref(&self, py: Python<'_>) -> Self {
-        match self {
-            Maker::Plain(keywords) => Maker::Plain(keywords.clone_ref(py)),
-            Maker::Asks => Maker::Asks,
-        }
-    }
-
-    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Maker::Plain(keywords) = self { visit.call(keywords) } else { Ok(()) }
-    }
-
-    /// `loop.create_future()`
-    #[inline]
-    pub fn make<'py>(&self, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = the_loop.py();
-        match self {
-            Maker::Plain(keywords) => methods(py)?.class.bind(py).call((), Some(keywords.bind(py))),
-            Maker::Asks => the_loop.call_method0(intern!(py, "create_future")),
-        }
-    }
+    the_loop.call_method0(intern!(py, "create_future"))
 }

@@ -630,8 +630,8 @@ impl Queue {
     }
 
     #[setter(_loop)]
-    fn set_loop(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.own_loop.set(value)
+    fn set_loop(&self, value: &Bound<'_, PyAny>) {
+        self.own_loop.set(value);
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -6,7 +6,7 @@ use pyo3::types::PyBool;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::deque::Deque;
-use super::futures::{self, Maker};
+use super::futures;
 use crate::ffi::guarded::Guarded;
 use crate::imports::imports;
 use crate::operation::{Outcome, Running, Step};
@@ -148,8 +148,8 @@ macro_rules! waiting_attributes {
             }
 
             #[setter(_loop)]
-            fn set_loop(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-                self.own_loop.set(value)
+            fn set_loop(&self, value: &Bound<'_, PyAny>) {
+                self.own_loop.set(value);
             }
 
             #[getter(_waiters)]
@@ -194,19 +194,18 @@ pub fn truth(py: Python<'_>, yes: bool) -> Bound<'_, PyAny> {
 
 /// The loop that a primitive belongs to: the first on which somebody had to wait.
 #[derive(Default)]
-pub struct OwnLoop(Guarded<Option<(Py<PyAny>, Maker)>>);
+pub struct OwnLoop(Guarded<Option<Py<PyAny>>>);
 
 impl OwnLoop {
     pub fn get<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        self.0.with(py, |own| own.as_ref().map(|(own, _)| own.bind(py).clone()))
+        self.0.with(py, |own| own.as_ref().map(|own| own.bind(py).clone()))
     }
 
     /// Replaces it: `_loop = …`.
-    pub fn set(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut new = if value.is_none() { None } else { Some((value.clone().unbind(), Maker::of(value)?)) };
+    pub fn set(&self, value: &Bound<'_, PyAny>) {
+        let mut new = (!value.is_none()).then(|| value.clone().unbind());
         self.0.with(value.py(), |own| std::mem::swap(own, &mut new));
         drop(new);
-        Ok(())
     }
 
     /// A future to wait on, of the running loop.
@@ -216,27 +215,23 @@ impl OwnLoop {
     pub fn waiter<'py>(&self, owner: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = owner.py();
         let running = imports(py)?.running_loop.bind(py).call0()?;
-        loop {
-            let own = self.0.with(py, |own| own.as_ref().map(|(own, maker)| (own.is(&running), maker.clone_ref(py))));
-            match own {
-                Some((true, maker)) => return maker.make(&running),
-                // No loop runs: the error is None's, as in asyncio.
-                None if running.is_none() => return Maker::Asks.make(&running),
-                None => self.set(&running)?,
-                Some((false, _)) => {
-                    let message = format!("{} is bound to a different event loop", owner.repr()?);
-                    return Err(PyRuntimeError::new_err(message));
-                }
+        let is_own = self.0.with(py, |own| match own {
+            Some(own) => own.is(&running),
+            // (If no loop runs, the error is None's, as in asyncio.)
+            None => {
+                *own = (!running.is_none()).then(|| running.clone().unbind());
+                true
             }
+        });
+        if !is_own {
+            let message = format!("{} is bound to a different event loop", owner.repr()?);
+            return Err(PyRuntimeError::new_err(message));
         }
+        futures::create(&running)
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let traverse = |own: &Option<(Py<PyAny>, Maker)>| match own {
-            Some((own, maker)) => visit.call(own).and_then(|()| maker.traverse(visit)),
-            None => Ok(()),
-        };
-        self.0.for_collector(traverse).unwrap_or(Ok(()))
+        self.0.for_collector(|own| own.as_ref().map_or(Ok(()), |own| visit.call(own))).unwrap_or(Ok(()))
     }
 
     pub fn clear(&self) {

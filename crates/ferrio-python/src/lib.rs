@@ -15,6 +15,7 @@ mod operation;
 #[cfg(unix)]
 mod server;
 mod sync;
+mod tasks;
 #[cfg(unix)]
 mod transports;
 
@@ -61,6 +62,7 @@ mod _ferrio {
         crate::awaitable::install_slots(py)?;
         crate::event_loop::install_methods(py)?;
         crate::sync::install_methods(py)?;
+        crate::tasks::install(module)?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@ ROWS = {
     "TCP protocol, 1 KiB x 100": ("tcp_protocol", "echo", {"size": KIB, "connections": 100}),
     "TCP protocol, 100 KiB x 10": ("tcp_protocol", "echo", {"size": 100 * KIB, "connections": 10}),
     "TCP streams, 1 KiB x 10": ("tcp_streams", "echo", {"size": KIB, "connections": 10}),
+    "TCP streams, 1 KiB x 100": ("tcp_streams", "echo", {"size": KIB, "connections": 100}),
     "Unix protocol, 1 KiB x 10": ("unix_protocol", "echo", {"size": KIB, "connections": 10}),
     "UDP protocol, 1 KiB x 10": ("udp_protocol", "echo", {"size": KIB, "connections": 10}),
     "TLS protocol, 1 KiB x 10": ("tls_protocol", "tls-echo", {"size": KIB, "connections": 10}),

@@ -1,4 +1,4 @@
-"""The rows inside one process: how they are measured. What they are is in micro.py and primitives.py.
+"""The rows inside one process: how they are measured. What they are is in micro.py, primitives.py and streams.py.
 
 A row is a function of the loop and a count; `@row` says how many operations it does and which clock counts. A worker
 process per row and loop (`python -m benches.one_process ROW FACTORY`) lives through all rounds, so that these can be
@@ -12,11 +12,11 @@ import json
 import subprocess
 import sys
 
-from benches import micro, primitives, processes
+from benches import micro, primitives, processes, streams
 from benches.loops import factory
-from benches.row import CPU, ROWS
+from benches.row import CPU, OWN, ROWS, WALL
 
-__all__ = ["ROWS", "measure", "micro", "primitives", "start", "unit"]
+__all__ = ["ROWS", "measure", "micro", "primitives", "start", "streams", "unit"]
 
 
 class Worker:
@@ -56,7 +56,17 @@ def measure(name, worker, effort):
 
 
 def unit(name):
-    return f"{ROWS[name]['unit']} {'CPU' if ROWS[name]['clock'] is CPU else 'elapsed'}"
+    return f"{ROWS[name]['unit']} {({CPU: 'CPU', WALL: 'elapsed', OWN: ''})[ROWS[name]['clock']]}".strip()
+
+
+def cost_of(entry, loop):
+    """What one operation of the row costs, in the row's unit."""
+    clock, count = entry["clock"], entry["count"]
+    if clock is OWN:
+        return entry["function"](loop, count)
+    started = clock()
+    entry["function"](loop, count)
+    return (clock() - started) / count * {"ns": 1e9, "us": 1e6}[entry["unit"]]
 
 
 def main():
@@ -67,11 +77,9 @@ def main():
     for _ in sys.stdin:
         # A loop that hangs fails.
         faulthandler.dump_traceback_later(60, exit=True)
-        started = entry["clock"]()
-        entry["function"](loop, entry["count"])
-        taken = entry["clock"]() - started
+        cost = cost_of(entry, loop)
         faulthandler.cancel_dump_traceback_later()
-        print(json.dumps(taken / entry["count"] * {"ns": 1e9, "us": 1e6}[entry["unit"]]), flush=True)
+        print(json.dumps(cost), flush=True)
     loop.close()
 
 

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benches.loops import class_name, factory
+from benches.primitives import namespace
 
 
 def announce(loop, address):
@@ -64,7 +65,7 @@ async def tcp_streams(loop):
         writer.close()
 
     sock = listening_tcp()
-    await asyncio.start_server(echo, sock=sock)
+    await namespace(loop).start_server(echo, sock=sock)
     return inet_address("tcp", sock)
 
 

@@ -7,7 +7,8 @@ The files:
     network.py    rows with a server process and a client process
     one_process.py  rows inside one process:
     micro.py      what a loop does by itself
-    primitives.py asyncio's other half: queues, locks, gather, streams
+    primitives.py asyncio's other half: queues, locks, gather
+    streams.py    its streams
     row.py        what makes a function a row
     load/         the client process, in Rust
 """

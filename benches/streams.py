@@ -172,7 +172,7 @@ def print_idle_size(loop):
         return clients, resident() - before
 
     async def main():
-        server = await namespace(loop).start_server(handle, sock=sock, backlog=total)
+        _server = await namespace(loop).start_server(handle, sock=sock, backlog=total)
         warm, _ = await accept(50)
         clients, size = await accept(total - 50)
         # All is left as it is: the process ends.

@@ -22,7 +22,7 @@ def results(document):
     lines = [
         "# Results",
         "",
-        f"Written by `python -m benches.publish`. How to read it: [benchmarks.md](benchmarks.md); as a picture: [benchmarks.svg](benchmarks.svg).",
+        "Written by `python -m benches.publish`. How to read it: [benchmarks.md](benchmarks.md); as a picture: [benchmarks.svg](benchmarks.svg).",
         "",
         f"* Command: `{document['command']}`, {document['seconds']} s, {document['date']}",
         f"* Machine: {document['machine']}",

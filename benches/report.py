@@ -92,6 +92,4 @@ def lost(document):
 
 def failures(document):
     """(row, loop, why)"""
-    return [
-        (result["row"], name, reason) for result in document["rows"] for name, reason in result["failures"].items()
-    ]
+    return [(result["row"], name, reason) for result in document["rows"] for name, reason in result["failures"].items()]

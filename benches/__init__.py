@@ -6,7 +6,8 @@ How to read the figures is in docs/benchmarks.md. The files:
     report.py       the tables; plot.py: the picture; publish.py: both into the documentation
     one_process.py  rows inside one process:
     micro.py        what a loop does by itself
-    primitives.py   asyncio's other half: queues, locks, gather, streams
+    primitives.py   asyncio's other half: queues, locks, gather
+    streams.py      its streams
     clients.py      what a client costs
     row.py          what makes a function a row
     network.py      rows with a server process and a client process

@@ -1,4 +1,4 @@
-"""The rows inside one process: how they are measured. What they are is in micro.py, primitives.py and clients.py.
+"""The rows inside one process: how they are measured. What they are is in micro.py, primitives.py, streams.py and clients.py.
 
 A row is a function of the loop and a count; `@row` says how many operations it does and which clock counts. A worker
 process per row and loop (`python -m benches.one_process ROW FACTORY`) lives through all rounds, so that these can be
@@ -12,11 +12,11 @@ import json
 import subprocess
 import sys
 
-from benches import clients, micro, primitives, processes
+from benches import clients, micro, primitives, processes, streams
 from benches.loops import factory
-from benches.row import CPU, ROWS
+from benches.row import CPU, OWN, ROWS, WALL
 
-__all__ = ["ROWS", "clients", "is_quick", "measure", "micro", "most_rounds", "primitives", "start", "unit"]
+__all__ = ["ROWS", "clients", "is_quick", "measure", "micro", "most_rounds", "primitives", "start", "streams", "unit"]
 
 
 class Worker:
@@ -71,13 +71,22 @@ def most_rounds(name):
 
 
 def unit(name):
-    return f"{ROWS[name]['unit']} {'CPU' if ROWS[name]['clock'] is CPU else 'elapsed'}"
+    return f"{ROWS[name]['unit']} {({CPU: 'CPU', WALL: 'elapsed', OWN: ''})[ROWS[name]['clock']]}".strip()
+
+
+def cost_of(entry, subject):
+    """What one operation of the row costs, in the row's unit."""
+    clock, count = entry["clock"], entry["count"]
+    if clock is OWN:
+        return entry["function"](subject, count)
+    started = clock()
+    entry["function"](subject, count)
+    return (clock() - started) / count * {"ns": 1e9, "us": 1e6}[entry["unit"]]
 
 
 def main():
     name, spec = sys.argv[1:]
     entry = ROWS[name]
-    function, count, clock = entry["function"], entry["count"], entry["clock"]
     make_loop = factory(spec)
     if entry["of"] == "loop":
         subject = loop = make_loop()
@@ -87,11 +96,9 @@ def main():
     for _ in sys.stdin:
         # A loop that hangs fails.
         faulthandler.dump_traceback_later(20, exit=True)
-        started = clock()
-        function(subject, count)
-        taken = clock() - started
+        cost = cost_of(entry, subject)
         faulthandler.cancel_dump_traceback_later()
-        print(json.dumps(taken / count * {"ns": 1e9, "us": 1e6}[entry["unit"]]), flush=True)
+        print(json.dumps(cost), flush=True)
     if loop:
         loop.close()
 

@@ -18,6 +18,8 @@ pub struct Imports {
     /// `asyncio.events`: its `_set_running_loop` is looked up for each run, because tests and tools replace it.
     pub events: Py<PyModule>,
     pub get_running_loop: Py<PyAny>,
+    /// The same, but None if no loop runs.
+    pub running_loop_or_none: Py<PyAny>,
     pub cancelled_error: Py<PyAny>,
     pub incomplete_read_error: Py<PyAny>,
     pub limit_overrun_error: Py<PyAny>,
@@ -105,6 +107,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             tasks: py.import("asyncio.tasks")?.dict().unbind(),
             events: py.import("asyncio.events")?.unbind(),
             get_running_loop: get(&native, "get_running_loop")?,
+            running_loop_or_none: get(&native, "_get_running_loop")?,
             cancelled_error: get(&asyncio, "CancelledError")?,
             incomplete_read_error: get(&asyncio, "IncompleteReadError")?,
             limit_overrun_error: get(&asyncio, "LimitOverrunError")?,

@@ -17,6 +17,7 @@ mod server;
 mod step;
 mod streams;
 mod sync;
+mod tasks;
 #[cfg(unix)]
 mod transports;
 
@@ -70,6 +71,7 @@ mod _ferrio {
         crate::event_loop::install_methods(py)?;
         crate::streams::install_methods(py)?;
         crate::sync::install_methods(py)?;
+        crate::tasks::install(module)?;
         Ok(())
     }
 

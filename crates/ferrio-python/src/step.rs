@@ -9,14 +9,13 @@
 //! is not recognised (tasks in pure Python, an interpreter that does this in another way) goes the ordinary way.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::event_loop::Loop;
+use crate::event_loop::{CONTEXT, Loop};
 use crate::ffi::context::run_in;
 use crate::ffi::exit;
 use crate::ffi::method::Arguments;
@@ -41,10 +40,6 @@ struct Signs {
 
 static SIGNS: PyOnceLock<Signs> = PyOnceLock::new();
 
-/// The `("context",)` of these calls. C code keeps one tuple for all of them (with a text that is not interned), and to
-/// compare its address is the cheapest way to read the keyword.
-static NAMES: AtomicPtr<ffi::PyObject> = AtomicPtr::new(ptr::null_mut());
-
 /// Has steps and wake-ups like these two be recognised on loops of this very class.
 #[pyfunction]
 pub fn recognise_task_steps(loop_class: Bound<'_, PyAny>, step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) {
@@ -65,48 +60,24 @@ pub fn recognise_task_steps(loop_class: Bound<'_, PyAny>, step: &Bound<'_, PyAny
 /// The entry for a `call_soon` with these arguments, if a Task or a Future of C has called it.
 #[inline]
 pub fn recognise(this: &Bound<'_, Loop>, arguments: &Arguments<'_, '_>) -> Option<TaskStep> {
-    let names = arguments.names();
-    if names.is_null() {
-        return None;
-    }
+    let context = arguments.only_keyword(&CONTEXT)?;
     let py = this.py();
     let signs = SIGNS.get(py)?;
-    let known = NAMES.load(Ordering::Acquire);
-    if names != known && !(known.is_null() && learn(arguments, signs)) {
-        return None;
-    }
-    // SAFETY: living objects, borrowed for this call; the keyword's value follows the positional arguments.
+    // SAFETY: living objects, borrowed for this call.
     unsafe {
-        if !ptr::eq(ffi::Py_TYPE(this.as_ptr()).cast(), signs.loop_class.as_ptr()) {
+        if !ptr::eq(ffi::Py_TYPE(this.as_ptr()).cast(), signs.loop_class.as_ptr())
+            || ffi::PyContext_CheckExact(context.as_ptr()) == 0
+        {
             return None;
         }
-        let (callable, future, context) = match *arguments.all() {
-            [step, context] if ptr::eq(ffi::Py_TYPE(step).cast(), signs.step_class.as_ptr()) => (step, None, context),
-            [wakeup, future, context] if is_wakeup(wakeup, signs.wakeup) => (wakeup, Some(future), context),
+        let (callable, future) = match *arguments.positional() {
+            [step] if ptr::eq(ffi::Py_TYPE(step).cast(), signs.step_class.as_ptr()) => (step, None),
+            [wakeup, future] if is_wakeup(wakeup, signs.wakeup) => (wakeup, Some(future)),
             _ => return None,
         };
-        if ffi::PyContext_CheckExact(context) == 0 {
-            return None;
-        }
         let own = |object| Bound::<PyAny>::from_borrowed_ptr(py, object).unbind();
-        Some(TaskStep { callable: own(callable), future: future.map(own), context: own(context) })
+        Some(TaskStep { callable: own(callable), future: future.map(own), context: context.unbind() })
     }
-}
-
-/// The first step of a Task shows which tuple names the keyword.
-#[cold]
-fn learn(arguments: &Arguments<'_, '_>, signs: &Signs) -> bool {
-    let is_step = arguments.positional().first().is_some_and(|step| {
-        // SAFETY: a living object, borrowed for this call.
-        ptr::eq(unsafe { ffi::Py_TYPE(*step) }.cast(), signs.step_class.as_ptr())
-    });
-    let names: Vec<_> = arguments.keywords().map(|(name, _)| name).collect();
-    let is_context = matches!(&names[..], [name] if name.eq("context").unwrap_or(false));
-    if is_step && is_context {
-        // SAFETY: a living tuple; with this reference it keeps its address.
-        NAMES.store(unsafe { ffi::Py_NewRef(arguments.names()) }, Ordering::Release);
-    }
-    is_step && is_context
 }
 
 /// # Safety

@@ -5,6 +5,7 @@
 //! other that a user has put in their place, and any keyword beside `loop`, goes the general way.
 
 use pyo3::exceptions::{PyNameError, PyTypeError};
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyType};
@@ -16,6 +17,8 @@ use crate::ffi::construct::construct;
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, fastcall, install, install_noargs, noargs};
 use crate::imports::imports;
+
+const CREATE_TASK: ffi::PyCFunctionFastWithKeywords = fastcall!(Loop, create_task);
 
 pub fn install_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
     install_noargs(
@@ -29,7 +32,7 @@ pub fn install_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
         c"create_task",
         c"create_task($self, coro, **kwargs)\n--\n\n\
           Schedule a coroutine as a task. Keywords go to the task factory, or to asyncio.Task.",
-        fastcall!(Loop, create_task),
+        CREATE_TASK,
     )?;
     // Every task and every future asks for it when it is made.
     install_noargs(
@@ -75,6 +78,42 @@ impl Keywords {
     }
 }
 
+impl Loop {
+    /// `{"loop": self}`
+    pub fn keywords<'py>(&self, this: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyDict>> {
+        self.keywords.get(this)
+    }
+
+    /// Whether `method` is the loop's `create_task` as it is here: not a subclass's, and not put in its place.
+    pub fn is_own_create_task(this: &Bound<'_, Loop>, method: &Bound<'_, PyAny>) -> bool {
+        // SAFETY: a living object; only of a builtin function its parts are asked.
+        unsafe {
+            ffi::PyCFunction_Check(method.as_ptr()) != 0
+                && ffi::PyCFunction_GetSelf(method.as_ptr()) == this.as_ptr()
+                && ffi::PyCFunction_GetFunction(method.as_ptr())
+                    .is_some_and(|function| function as usize == CREATE_TASK as usize)
+        }
+    }
+
+    /// `create_task(coro)` if that is to be a C task which begins in the next turn.
+    #[inline]
+    pub fn create_plain_task<'py>(
+        this: &Bound<'py, Loop>,
+        coro: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = this.py();
+        let imports = imports(py)?;
+        if this.get().core.is_closed() || this.get().task_factory.with(py, |factory| factory.is_some()) {
+            return Ok(None);
+        }
+        let class = class_named(imports.tasks.bind(py), intern!(py, "Task"))?;
+        if !class.is(&imports.task) {
+            return Ok(None);
+        }
+        construct(imports.task.bind(py).cast()?, Some(coro), &this.get().keywords.get(this)?).map(Some)
+    }
+}
+
 /// `loop.create_future()`
 pub fn create_future<'py>(this: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
@@ -84,21 +123,6 @@ pub fn create_future<'py>(this: &Bound<'py, Loop>) -> PyResult<Bound<'py, PyAny>
         return construct(imports.future.bind(py).cast()?, None, &this.get().keywords.get(this)?);
     }
     future_of(&class, this.as_any())
-}
-
-/// `create_task(coro)` as most call it.
-#[inline]
-fn create_plain<'py>(this: &Bound<'py, Loop>, coro: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let py = this.py();
-    let imports = imports(py)?;
-    if this.get().task_factory.with(py, |factory| factory.is_some()) {
-        return Ok(None);
-    }
-    let class = class_named(imports.tasks.bind(py), intern!(py, "Task"))?;
-    if !class.is(&imports.task) {
-        return Ok(None);
-    }
-    construct(imports.task.bind(py).cast()?, Some(coro), &this.get().keywords.get(this)?).map(Some)
 }
 
 fn create_task<'py>(this: &Bound<'py, Loop>, arguments: Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -114,7 +138,7 @@ fn create_task<'py>(this: &Bound<'py, Loop>, arguments: Arguments<'_, 'py>) -> P
     }
     if !arguments.has_keywords()
         && let Some(coro) = &coro
-        && let Some(task) = create_plain(this, coro)?
+        && let Some(task) = Loop::create_plain_task(this, coro)?
     {
         return Ok(task);
     }

@@ -11,7 +11,7 @@ use pyo3::types::{PyFloat, PyInt};
 use super::{Loop, creating};
 use crate::core::{Core, Job};
 use crate::ffi::context::copy_current;
-use crate::ffi::method::{Arguments, guarded, install};
+use crate::ffi::method::{Arguments, KnownKeyword, guarded, install};
 use crate::handle;
 use crate::imports::imports;
 use crate::step;
@@ -226,6 +226,9 @@ fn seconds(py: Python<'_>, arguments: &Arguments<'_, '_>, name: &str, what: &str
     Ok(seconds)
 }
 
+/// What every step of a task is scheduled with.
+pub static CONTEXT: KnownKeyword = KnownKeyword::new("context");
+
 type Parsed<'a, 'py> = (Raw, &'a [Raw], Bound<'py, PyAny>);
 
 /// Callback, its arguments and its context, from `(first, callback, *args, context=None)`; `first` is for the caller.
@@ -238,8 +241,8 @@ fn parse<'a, 'py>(
 ) -> PyResult<Parsed<'a, 'py>> {
     let skipped = usize::from(first.is_some());
     let mut callback = arguments.positional().get(skipped).copied();
-    let mut context = None;
-    if arguments.has_keywords() {
+    let mut context = arguments.only_keyword(&CONTEXT).filter(|context| !context.is_none());
+    if context.is_none() && arguments.has_keywords() {
         for (keyword, value) in arguments.keywords() {
             if keyword.eq(intern!(py, "context"))? {
                 context = Some(value).filter(|value| !value.is_none());

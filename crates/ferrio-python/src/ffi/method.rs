@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::ffi;
@@ -42,18 +43,6 @@ impl<'a, 'py> Arguments<'a, 'py> {
         &self.values[..self.positional]
     }
 
-    /// All values: the positional ones, then one per keyword name.
-    #[inline]
-    pub fn all(&self) -> &'a [*mut ffi::PyObject] {
-        self.values
-    }
-
-    /// The tuple of keyword names, to be compared by its address; null if there are none.
-    #[inline]
-    pub fn names(&self) -> *mut ffi::PyObject {
-        self.keywords.as_ref().map_or(std::ptr::null_mut(), |names| names.as_ptr())
-    }
-
     /// A positional argument.
     #[inline]
     pub fn get(&self, index: usize) -> Option<Bound<'py, PyAny>> {
@@ -69,12 +58,12 @@ impl<'a, 'py> Arguments<'a, 'py> {
     pub fn only(&self, method: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
         match self.get(0) {
             Some(value) if self.values.len() == 1 => Ok(value),
-            _ => self.only_keyword(method, name),
+            _ => self.only_named(method, name),
         }
     }
 
     #[cold]
-    fn only_keyword(&self, method: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    fn only_named(&self, method: &str, name: &str) -> PyResult<Bound<'py, PyAny>> {
         let mut keywords = self.keywords();
         match (self.values.len(), keywords.next()) {
             (1, Some((given, value))) if given.eq(name)? => Ok(value),
@@ -101,6 +90,81 @@ impl<'a, 'py> Arguments<'a, 'py> {
     #[inline]
     pub fn has_keywords(&self) -> bool {
         self.keywords.is_some()
+    }
+
+    /// The value of the one keyword that is given, if it is `known`; tells quickly, and may miss it.
+    #[inline]
+    pub fn only_keyword(&self, known: &KnownKeyword) -> Option<Bound<'py, PyAny>> {
+        let names = self.keywords.as_ref()?;
+        let [value] = self.values[self.positional..] else { return None };
+        // SAFETY: a borrowed reference that outlives the call.
+        known.is_alone_in(names).then(|| unsafe { Bound::from_borrowed_ptr(self.py, value) })
+    }
+
+    /// How many positional arguments there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.positional
+    }
+
+    /// The one positional argument and the value of the one keyword `name`, if the call is no different from that.
+    pub fn one_and(&self, name: &str) -> Option<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+        let only = self.get(0).filter(|_| self.len() == 1)?;
+        let mut keywords = self.keywords();
+        match (keywords.next(), keywords.next()) {
+            (None, _) => Some((only, None)),
+            (Some((keyword, value)), None) if keyword.eq(name).unwrap_or(false) => Some((only, Some(value))),
+            _ => None,
+        }
+    }
+
+    /// Calls something else with the same arguments.
+    pub fn call(&self, callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let names = self.keywords.as_ref().map_or(std::ptr::null_mut(), |names| names.as_ptr());
+        // SAFETY: the arguments of a call that is still running, in the form in which they came.
+        unsafe {
+            let values = self.values.as_ptr();
+            Bound::from_owned_ptr_or_err(
+                self.py,
+                ffi::PyObject_Vectorcall(callable.as_ptr(), values, self.positional, names),
+            )
+        }
+    }
+}
+
+/// A keyword that the same callers give again and again, alone: they are known by the tuple of names that they pass,
+/// whose address is compared instead of text (CPython's C tasks, whose name is not even interned: 3 ns per step).
+pub struct KnownKeyword {
+    name: &'static str,
+    /// The first few tuples that were seen; they live for ever.
+    seen: [AtomicPtr<ffi::PyObject>; 4],
+}
+
+impl KnownKeyword {
+    pub const fn new(name: &'static str) -> Self {
+        KnownKeyword { name, seen: [const { AtomicPtr::new(std::ptr::null_mut()) }; 4] }
+    }
+
+    #[inline]
+    fn is_alone_in(&self, names: &Bound<'_, PyTuple>) -> bool {
+        let address = names.as_ptr();
+        self.seen.iter().any(|seen| seen.load(Ordering::Relaxed) == address) || self.get_to_know(names)
+    }
+
+    /// Whether this unknown tuple is it; then it is known from now on, as long as there is room.
+    #[cold]
+    fn get_to_know(&self, names: &Bound<'_, PyTuple>) -> bool {
+        if names.len() != 1 || !names.get_item(0).and_then(|name| name.eq(self.name)).unwrap_or(false) {
+            return false;
+        }
+        let null = std::ptr::null_mut();
+        for place in &self.seen {
+            if place.compare_exchange(null, names.as_ptr(), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                std::mem::forget(names.clone());
+                break;
+            }
+        }
+        true
     }
 }
 
@@ -214,6 +278,54 @@ macro_rules! fastcall {
     }};
 }
 pub(crate) use fastcall;
+
+/// A function of a module, as a C function for [`add_function`]; the closure gets `Python` and its [`Arguments`].
+macro_rules! function {
+    ($body:expr) => {{
+        unsafe extern "C" fn call(
+            _: *mut pyo3::ffi::PyObject,
+            values: *const *mut pyo3::ffi::PyObject,
+            count: pyo3::ffi::Py_ssize_t,
+            names: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            $crate::ffi::method::guarded(|py| {
+                // SAFETY: the arguments of this very call.
+                let arguments = unsafe { $crate::ffi::method::Arguments::new(py, values, count, names) };
+                let body: for<'a, 'py> fn(
+                    pyo3::Python<'py>,
+                    $crate::ffi::method::Arguments<'a, 'py>,
+                ) -> pyo3::PyResult<pyo3::Bound<'py, pyo3::PyAny>> = $body;
+                body(py, arguments).map(pyo3::Bound::into_ptr)
+            })
+        }
+        call as pyo3::ffi::PyCFunctionFastWithKeywords
+    }};
+}
+pub(crate) use function;
+
+/// Puts a function made by [`function`] into the extension module; `home` is what it gives as its `__module__`.
+pub fn add_function(
+    module: &Bound<'_, PyModule>,
+    home: &CStr,
+    name: &'static CStr,
+    doc: &'static CStr,
+    function: ffi::PyCFunctionFastWithKeywords,
+) -> PyResult<()> {
+    let py = module.py();
+    let ml_meth = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function };
+    let ml_flags = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
+    let definition =
+        Box::leak(Box::new(ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags, ml_doc: doc.as_ptr() }));
+    let home = PyString::intern(py, &home.to_string_lossy());
+    // SAFETY: the definition lives for ever; the function keeps the name of its module alive.
+    let made = unsafe {
+        Bound::<PyAny>::from_owned_ptr_or_err(
+            py,
+            ffi::PyCFunction_NewEx(definition, std::ptr::null_mut(), home.as_ptr()),
+        )?
+    };
+    module.add(name.to_string_lossy().as_ref(), made)
+}
 
 /// Puts a METH_NOARGS method into a class, made by [`noargs`] for that very class.
 pub fn install_noargs(

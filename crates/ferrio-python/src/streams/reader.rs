@@ -38,8 +38,8 @@ pub(super) struct State {
     /// The future that a coroutine waits on for more bytes.
     waiter: Option<Py<PyAny>>,
     the_loop: Option<Py<PyAny>>,
-    /// How many bytes the last coroutine that had to wait would have taken.
-    pub wanted: usize,
+    /// How many bytes the last coroutine that found too few would have taken.
+    pub asked: usize,
     /// The last bytes that arrived were many.
     pub is_flowing: bool,
 }
@@ -55,7 +55,7 @@ impl Default for State {
             transport: None,
             waiter: None,
             the_loop: None,
-            wanted: 0,
+            asked: 0,
             is_flowing: false,
         }
     }
@@ -65,6 +65,11 @@ impl State {
     /// More bytes than this must not wait.
     pub fn high_water(&self) -> usize {
         usize::try_from(self.limit.saturating_mul(2)).unwrap_or(0)
+    }
+
+    /// How many bytes a coroutine waits for: 0 if none waits, or for no number of them.
+    pub fn wanted(&self) -> usize {
+        if self.waiter.is_some() { self.asked } else { 0 }
     }
 }
 

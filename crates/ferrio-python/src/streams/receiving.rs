@@ -61,12 +61,13 @@ impl StreamReader {
     fn way(&self, py: Python<'_>) -> Way {
         self.state.with(py, |state| {
             let length = state.buffer.len(py);
+            let wanted = state.wanted();
             // As much as may wait here: pausing and resuming would cost system calls.
-            let size = state.high_water().saturating_sub(length).clamp(LEAST, READ_SIZE);
+            let size = state.high_water().saturating_sub(length).max(wanted).clamp(LEAST, READ_SIZE);
             match &state.buffer {
                 Buffer::Shown(_) => Way::Scratch(size),
                 _ if length > 0 => Way::Append(size),
-                _ if state.wanted >= MANY && state.is_flowing => Way::InPlace(size.min(state.wanted)),
+                _ if wanted >= MANY && state.is_flowing => Way::InPlace(size.min(wanted)),
                 _ => Way::Scratch(size),
             }
         })

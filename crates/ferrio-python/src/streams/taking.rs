@@ -95,7 +95,7 @@ impl StreamReader {
         let must_wait = self.state.with(py, |state| {
             let must_wait = !state.eof && state.buffer.is_empty(py);
             if must_wait {
-                state.wanted = count;
+                state.asked = count;
             }
             must_wait
         });
@@ -124,7 +124,7 @@ impl StreamReader {
     fn read_exactly_now<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let (length, eof) = self.state.with(py, |state| {
             let length = state.buffer.len(py);
-            state.wanted = count.saturating_sub(length);
+            state.asked = count.saturating_sub(length);
             (length, state.eof)
         });
         if length >= count {
@@ -158,7 +158,7 @@ impl StreamReader {
                     return Search::TooFar { is_found: false, consumed: offset };
                 }
             }
-            state.wanted = 0;
+            state.asked = 0;
             if state.eof { Search::Ended } else { Search::Wait(offset) }
         })
     }

@@ -1,0 +1,24 @@
+//! What brings tasks together: `gather`, `wait`, `timeout`, `TaskGroup` and their kin, and the functions that make tasks.
+//!
+//! The tasks and futures themselves stay CPython's. What is native here is what asyncio does in Python around them, per
+//! task and per await: making them, hearing that they are done, collecting their results. Everything works on every
+//! loop and with every kind of task; on ferrio's own loop timers are set and cancelled without a handle.
+//!
+//! Two rules keep this exact. What happens rarely (nonsense for arguments, a failed task of a group, a timeout that
+//! has struck) is left to asyncio's own code of the interpreter that runs, which is called as it is. And what asyncio
+//! does differently from version to version is decided in one place, [`asyncio::Asyncio`].
+//!
+//! The Python faces are `python/ferrio/{tasks,timeouts,taskgroups,threads}.py`.
+
+mod asyncio;
+mod create;
+mod gather;
+
+use pyo3::prelude::*;
+
+/// Fills the extension module, and looks at asyncio before anybody can have put ferrio's functions into it.
+pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    asyncio::asyncio(module.py())?;
+    create::install(module)?;
+    gather::install(module)
+}

@@ -24,7 +24,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as sock:
 """
 
 
-@row("streams: readline from a full buffer", 100_000)
+@row("streams: readline from a full buffer", 100_000, quick=True)
 def readline(loop, count):
     async def main():
         reader = namespace(loop).StreamReader(limit=MIB)

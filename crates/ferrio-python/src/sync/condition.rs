@@ -41,6 +41,8 @@ static WAIT: Kind = Kind { name: "Condition.wait", step: wait };
 /// Phases of `wait()`: the operation's item is the future that it waits for, then the error that it will raise.
 const WAITS: u8 = 1;
 const ACQUIRES: u8 = 2;
+/// As before, and has been cancelled at it.
+const STILL_ACQUIRES: u8 = 3;
 
 fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
     let py = running.py();
@@ -49,27 +51,28 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
         Event::Begin => begin(running),
         Event::Result(_) if running.phase() == WAITS => {
             let left = leave(running, &this.get().waiters);
-            acquire_again(running, left.err())
+            running.set_phase(ACQUIRES);
+            running.set_item(None);
+            left.map_or_else(|error| keep(running, error), |_| Ok(()))?;
+            acquire(running)
         }
         Event::Error(error) if running.phase() == WAITS => {
             let left = leave(running, &this.get().waiters);
-            acquire_again(running, Some(left.err().unwrap_or(error)))
+            acquire_after(running, error, left.err())
         }
         Event::Result(_) => finish(running),
         Event::Error(error) if was_cancelled(py, &error)? => {
             // The lock must be ours when wait() raises, so the cancellation has to wait.
             let error = match imports(py)?.condition_notifies_again {
-                true => error.into_value(py).into_bound(py).into_any(),
-                false => imports(py)?.cancelled_error.bind(py).call0()?,
+                true => error,
+                false => PyErr::from_value(imports(py)?.cancelled_error.bind(py).call0()?),
             };
-            if let Some(former) = running.item().filter(|former| !former.is(&error)) {
-                error.setattr(intern!(py, "__context__"), former)?;
-            }
-            running.set_item(Some(error));
+            keep(running, error)?;
+            running.set_phase(STILL_ACQUIRES);
             acquire(running)
         }
         Event::Error(error) => {
-            running.set_item(Some(error.into_value(py).into_bound(py).into_any()));
+            keep(running, error)?;
             finish(running)
         }
     }
@@ -85,7 +88,7 @@ fn begin(running: &Running<'_>) -> Outcome {
     if !imports(running.py())?.condition_notifies_again {
         Condition::release(this)?;
         return join(running, this, &condition.own_loop, &condition.waiters)
-            .or_else(|error| acquire_again(running, Some(error)));
+            .or_else(|error| acquire_after(running, error, None));
     }
     // Nothing is given up unless there is something to wait for.
     let waiter = condition.own_loop.waiter(this)?;
@@ -95,12 +98,38 @@ fn begin(running: &Running<'_>) -> Outcome {
     Ok(Step::Await(waiter.unbind()))
 }
 
-/// The wait is over, one way or the other; `error` is what it will raise once the lock is ours.
-fn acquire_again(running: &Running<'_>, error: Option<PyErr>) -> Outcome {
-    let py = running.py();
+/// The wait has failed, and perhaps so has what had to be done then: that will be raised, once the lock is ours.
+fn acquire_after(running: &Running<'_>, error: PyErr, then: Option<PyErr>) -> Outcome {
     running.set_phase(ACQUIRES);
-    running.set_item(error.map(|error| error.into_value(py).into_bound(py).into_any()));
+    running.set_item(None);
+    keep(running, error)?;
+    then.map_or(Ok(()), |error| keep(running, error))?;
     acquire(running)
+}
+
+/// An error to be raised at the end. The one with which the wait ended is its context, as if it were raised while that is
+/// handled; one that was kept since is forgotten.
+fn keep(running: &Running<'_>, error: PyErr) -> PyResult<()> {
+    let py = running.py();
+    let context = intern!(py, "__context__");
+    let error = error.into_value(py).into_bound(py).into_any();
+    let mut handled = running.item();
+    if let (Some(kept), STILL_ACQUIRES) = (&handled, running.phase()) {
+        handled = Some(kept.getattr(context)?).filter(|handled| !handled.is_none());
+    }
+    if let Some(handled) = handled {
+        let mut end = error.clone();
+        while !end.is(&handled) {
+            let next = end.getattr(context)?;
+            if next.is_none() {
+                end.setattr(context, &handled)?;
+                break;
+            }
+            end = next;
+        }
+    }
+    running.set_item(Some(error));
+    Ok(())
 }
 
 fn acquire(running: &Running<'_>) -> Outcome {
@@ -114,7 +143,7 @@ fn acquire(running: &Running<'_>) -> Outcome {
     match acquiring {
         Ok(acquiring) => Ok(Step::Await(acquiring.unbind())),
         Err(error) => {
-            running.set_item(Some(error.into_value(py).into_bound(py).into_any()));
+            keep(running, error)?;
             finish(running)
         }
     }

@@ -15,7 +15,7 @@ import sys as _sys
 # All names first, so that what ferrio has of its own takes their places.
 from asyncio import *
 
-from . import locks, queues, runners, streams, subprocess, tasks
+from . import locks, queues, runners, streams, subprocess, tasks, timeouts
 from ._ferrio import __version__
 from ._install import install, uninstall
 from .event_loop import EventLoop, new_event_loop
@@ -26,6 +26,7 @@ from .servers import Server
 from .streams import *
 from .subprocess import *
 from .tasks import *
+from .timeouts import *
 
 __all__ = ["EventLoop", "Server", "__version__", "install", "new_event_loop", "uninstall"]
 __all__ += {
@@ -36,6 +37,7 @@ __all__ += {
     *streams.__all__,
     *subprocess.__all__,
     *tasks.__all__,
+    *timeouts.__all__,
 } - {*__all__}
 
 #: The class under the name that other loops give it.

@@ -124,7 +124,10 @@ def test_instances_of_either_class_are_instances_of_the_other(original, native):
 @pytest.mark.parametrize("original, native", NATIVES, ids=[native.__name__ for _, native in NATIVES])
 def test_signatures_and_coroutine_functions_are_asyncios(original, native):
     if not inspect.isclass(native):
-        assert str(inspect.signature(native)) == str(inspect.signature(original))
+        ours, theirs = (inspect.signature(function).parameters.values() for function in (native, original))
+        assert [parameter.replace(annotation=None) for parameter in ours] == [
+            parameter.replace(annotation=None) for parameter in theirs
+        ]
         return
     for name, method in vars(original).items():
         if not name.startswith("_") and inspect.isroutine(method):

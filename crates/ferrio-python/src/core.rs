@@ -316,6 +316,11 @@ impl Core {
         self.engine.now()
     }
 
+    /// What `loop.time()` says.
+    pub fn time(&self) -> f64 {
+        self.now() as f64 / 1e9
+    }
+
     /// Hands an exception to `loop.call_exception_handler`, with more entries for its context from `fill`.
     /// KeyboardInterrupt and SystemExit are returned: they end the run.
     pub fn report(

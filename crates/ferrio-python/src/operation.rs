@@ -30,15 +30,15 @@ pub struct Kind {
     /// `Lock.acquire`: what a repr and a warning call it.
     pub name: &'static str,
     /// Runs until the next await or the end.
-    pub step: fn(&Running<'_>, Event<'_>) -> Outcome,
+    pub step: fn(&Running<'_>, Event) -> Outcome,
 }
 
 /// Why a step runs.
-pub enum Event<'py> {
+pub enum Event {
     /// It is awaited for the first time.
     Begin,
-    /// What it awaited is over, with this result.
-    Result(Bound<'py, PyAny>),
+    /// What it awaited is over, with a result.
+    Result,
     /// What it awaited has failed, or an exception was thrown in: cancellation, mostly.
     Error(PyErr),
 }
@@ -171,7 +171,7 @@ enum Sent<'py> {
 }
 
 /// Goes on from `event` until something must be waited for or the coroutine is over.
-fn drive<'py>(py: Python<'py>, object: *mut OperationObject, mut event: Event<'py>) -> PyResult<Sent<'py>> {
+fn drive<'py>(py: Python<'py>, object: *mut OperationObject, mut event: Event) -> PyResult<Sent<'py>> {
     // SAFETY: a living operation, which the caller holds.
     unsafe {
         (*object).state = State::Runs;
@@ -194,7 +194,7 @@ fn drive<'py>(py: Python<'py>, object: *mut OperationObject, mut event: Event<'p
                     (*object).awaited = iterator.into_ptr();
                     match send(py, object, ffi::Py_None()) {
                         Ok(Sent::Yields(value)) => return Ok(Sent::Yields(value)),
-                        Ok(Sent::Returns(value)) => Event::Result(value.into_bound(py)),
+                        Ok(Sent::Returns(_)) => Event::Result,
                         Err(error) => Event::Error(error),
                     }
                 }
@@ -273,7 +273,7 @@ unsafe fn resume<'py>(py: Python<'py>, object: *mut OperationObject, value: *mut
                 (*object).state = State::Runs;
                 match send(py, object, value) {
                     Ok(Sent::Yields(value)) => Ok(Sent::Yields(value)),
-                    Ok(Sent::Returns(value)) => drive(py, object, Event::Result(value.into_bound(py))),
+                    Ok(Sent::Returns(_)) => drive(py, object, Event::Result),
                     Err(error) => drive(py, object, Event::Error(error)),
                 }
             }
@@ -323,11 +323,8 @@ unsafe fn throw<'py>(py: Python<'py>, object: *mut OperationObject, thrown: PyEr
                     }
                     Err(error) => {
                         ffi::Py_CLEAR(&mut (*object).awaited);
-                        let event = if error.is_instance_of::<PyStopIteration>(py) {
-                            error.value(py).getattr(intern!(py, "value")).map_or_else(Event::Error, Event::Result)
-                        } else {
-                            Event::Error(error)
-                        };
+                        let is_over = error.is_instance_of::<PyStopIteration>(py);
+                        let event = if is_over { Event::Result } else { Event::Error(error) };
                         drive(py, object, event)
                     }
                 }

@@ -39,7 +39,7 @@ use crate::core::Core;
 use crate::ffi::guarded::Guarded;
 use crate::imports::{Imports, imports};
 
-pub use scheduling::{CONTEXT, install_methods};
+pub use scheduling::{CONTEXT, install_methods, nanoseconds};
 
 /// The native half of `ferrio.EventLoop`.
 #[pyclass(frozen, subclass, weakref, module = "ferrio._ferrio")]

@@ -41,3 +41,14 @@ pub fn construct_as<'py>(
         Ok(object)
     }
 }
+
+/// A new object of `class`, not initialised: what `class.__new__(class)` gives.
+pub fn allocate<'py>(class: &Bound<'py, PyType>) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    // SAFETY: a living type; the empty tuple and no keywords are what `__new__` gets. The result is new or null.
+    unsafe {
+        let Some(new) = (*class.as_type_ptr()).tp_new else { return class.call0() };
+        let nothing = Bound::from_owned_ptr_or_err(py, ffi::PyTuple_New(0))?;
+        Bound::from_owned_ptr_or_err(py, new(class.as_type_ptr(), nothing.as_ptr(), std::ptr::null_mut()))
+    }
+}

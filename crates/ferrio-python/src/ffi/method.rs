@@ -118,6 +118,21 @@ impl<'a, 'py> Arguments<'a, 'py> {
         }
     }
 
+    /// Calls a method as a plain function: with `this` before the same arguments.
+    pub fn call_method_of(
+        &self,
+        function: &Bound<'py, PyAny>,
+        this: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let names = self.keywords.as_ref().map_or(std::ptr::null_mut(), |names| names.as_ptr());
+        let values: Vec<_> = std::iter::once(this.as_ptr()).chain(self.values.iter().copied()).collect();
+        // SAFETY: the arguments of a call that is still running, in the form in which they came.
+        unsafe {
+            let called = ffi::PyObject_Vectorcall(function.as_ptr(), values.as_ptr(), self.positional + 1, names);
+            Bound::from_owned_ptr_or_err(self.py, called)
+        }
+    }
+
     /// Calls something else with the same arguments.
     pub fn call(&self, callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let names = self.keywords.as_ref().map_or(std::ptr::null_mut(), |names| names.as_ptr());

@@ -50,7 +50,7 @@ pub(super) fn loop_or_current<'py>(
 static DRAIN: Kind = Kind { name: "FlowControlMixin._drain_helper", step: drain };
 
 /// Waits until the transport has room.
-fn drain(running: &Running<'_>, event: Event<'_>) -> Outcome {
+fn drain(running: &Running<'_>, event: Event) -> Outcome {
     let py = running.py();
     let flow = running.subject::<FlowControl>().get();
     match event {
@@ -64,7 +64,7 @@ fn drain(running: &Running<'_>, event: Event<'_>) -> Outcome {
             running.set_item(Some(waiter.clone()));
             Ok(Step::Await(waiter.unbind()))
         }
-        Event::Result(_) => {
+        Event::Result => {
             flow.leave(running);
             Step::done(py)
         }

@@ -76,7 +76,7 @@ impl State {
 static WAIT: Kind = Kind { name: "StreamReader._wait_for_data", step: wait };
 
 /// Waits until there is more to read, or nothing more to come.
-fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
+fn wait(running: &Running<'_>, event: Event) -> Outcome {
     let py = running.py();
     let reader = running.subject::<StreamReader>().get();
     match event {
@@ -85,7 +85,7 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
             running.set_item(None);
             reader.begin_waiting(py, method).map(|waiter| Step::Await(waiter.unbind()))
         }
-        Event::Result(_) => {
+        Event::Result => {
             reader.replace_waiter(py, None);
             Step::done(py)
         }

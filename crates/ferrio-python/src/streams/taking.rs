@@ -241,7 +241,7 @@ fn with_separators<R>(separator: &Bound<'_, PyAny>, f: impl FnOnce(&Separators<'
         let separators: Vec<_> = memory.iter().map(Vec::as_slice).collect();
         return match separators.first() {
             None => Err(PyValueError::new_err("Separator should contain at least one element")),
-            Some(first) if first.is_empty() => Err(empty_separator()),
+            Some([]) => Err(empty_separator()),
             Some(_) => f(&Separators::Any(&separators)),
         };
     }

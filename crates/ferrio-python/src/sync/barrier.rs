@@ -50,7 +50,7 @@ const ENTERS: u8 = 1;
 const IS_BLOCKED: u8 = 2;
 const WAITS: u8 = 3;
 
-fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
+fn wait(running: &Running<'_>, event: Event) -> Outcome {
     let py = running.py();
     let barrier = running.subject::<Barrier>().get();
     let (condition, lock) = barrier.parts(py)?;
@@ -68,7 +68,7 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
             lock.get().release(py)?;
             return Err(left.err().unwrap_or(error));
         }
-        Event::Result(_) => {}
+        Event::Result => {}
     }
     if phase != WAITS {
         running.set_phase(IS_BLOCKED);

@@ -44,12 +44,12 @@ const ACQUIRES: u8 = 2;
 /// As before, and has been cancelled at it.
 const STILL_ACQUIRES: u8 = 3;
 
-fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
+fn wait(running: &Running<'_>, event: Event) -> Outcome {
     let py = running.py();
     let this = running.subject::<Condition>();
     match event {
         Event::Begin => begin(running),
-        Event::Result(_) if running.phase() == WAITS => {
+        Event::Result if running.phase() == WAITS => {
             let left = leave(running, &this.get().waiters);
             running.set_phase(ACQUIRES);
             running.set_item(None);
@@ -60,7 +60,7 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
             let left = leave(running, &this.get().waiters);
             acquire_after(running, error, left.err())
         }
-        Event::Result(_) => finish(running),
+        Event::Result => finish(running),
         Event::Error(error) if was_cancelled(py, &error)? => {
             // The lock must be ours when wait() raises, so the cancellation has to wait.
             let error = match imports(py)?.condition_notifies_again {

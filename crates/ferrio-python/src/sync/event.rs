@@ -19,12 +19,12 @@ pub struct Event {
 
 static WAIT: Kind = Kind { name: "Event.wait", step: wait };
 
-fn wait(running: &Running<'_>, event: Happens<'_>) -> Outcome {
+fn wait(running: &Running<'_>, event: Happens) -> Outcome {
     let this = running.subject::<Event>();
     let waiters = &this.get().waiters;
     match event {
         Happens::Begin => join(running, this, &this.get().own_loop, waiters),
-        Happens::Result(_) => {
+        Happens::Result => {
             leave(running, waiters)?;
             Step::done(running.py())
         }

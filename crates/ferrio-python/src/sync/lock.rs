@@ -24,7 +24,7 @@ pub struct Lock {
 static WAIT: Kind = Kind { name: "Lock.acquire", step: wait };
 
 /// Waits until the lock is ours, although it was free a moment ago.
-fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
+fn wait(running: &Running<'_>, event: Event) -> Outcome {
     let py = running.py();
     let this = running.subject::<Lock>();
     let lock = this.get();
@@ -35,7 +35,7 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
             }
             join(running, this, &lock.own_loop, &lock.waiters)
         }
-        Event::Result(_) => {
+        Event::Result => {
             leave(running, &lock.waiters)?;
             lock.write(py, true);
             Step::done(py)

@@ -111,11 +111,11 @@ static GET: Kind = Kind { name: "Queue.get", step: wait_to_get };
 static PUT: Kind = Kind { name: "Queue.put", step: wait_to_put };
 
 /// Waits until there is an item.
-fn wait_to_get(running: &Running<'_>, event: Happens<'_>) -> Outcome {
+fn wait_to_get(running: &Running<'_>, event: Happens) -> Outcome {
     let this = running.subject::<Queue>();
     let queue = this.get();
     match event {
-        Happens::Begin | Happens::Result(_) => match Queue::is_empty(this)? {
+        Happens::Begin | Happens::Result => match Queue::is_empty(this)? {
             true => queue.join(running, &queue.getters),
             false => Step::done(running.py()),
         },
@@ -127,11 +127,11 @@ fn wait_to_get(running: &Running<'_>, event: Happens<'_>) -> Outcome {
 }
 
 /// Waits until there is room.
-fn wait_to_put(running: &Running<'_>, event: Happens<'_>) -> Outcome {
+fn wait_to_put(running: &Running<'_>, event: Happens) -> Outcome {
     let this = running.subject::<Queue>();
     let queue = this.get();
     match event {
-        Happens::Begin | Happens::Result(_) => match Queue::is_full(this)? {
+        Happens::Begin | Happens::Result => match Queue::is_full(this)? {
             true => queue.join(running, &queue.putters),
             false => Step::done(running.py()),
         },

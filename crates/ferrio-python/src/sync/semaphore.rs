@@ -92,7 +92,7 @@ impl Count {
 static WAIT: Kind = Kind { name: "Semaphore.acquire", step: wait };
 
 /// Waits until it is our turn, although there was room a moment ago.
-fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
+fn wait(running: &Running<'_>, event: Event) -> Outcome {
     let py = running.py();
     let this = running.subject::<Semaphore>();
     let semaphore = this.get();
@@ -103,7 +103,7 @@ fn wait(running: &Running<'_>, event: Event<'_>) -> Outcome {
             }
             join(running, this, &semaphore.own_loop, &semaphore.waiters)
         }
-        Event::Result(_) => {
+        Event::Result => {
             // The one who woke us has counted us.
             leave(running, &semaphore.waiters)?;
             semaphore.wake_others(py)?;

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
+use super::timeout::PHASES;
 use crate::event_loop::Loop;
 use crate::ffi::construct::construct_as;
 use crate::imports::imports;
@@ -18,13 +19,15 @@ pub struct Asyncio {
     pub ensure_future: Py<PyAny>,
     pub gather: Py<PyAny>,
     pub gathering_future: Py<PyAny>,
-    pub iscoroutine: Py<PyAny>,
-    pub isfuture: Py<PyAny>,
     pub cancelled_error: Py<PyAny>,
     task: Py<PyAny>,
     future: Py<PyAny>,
-    task_methods: MethodTable,
-    future_methods: MethodTable,
+    task_methods: [Py<PyAny>; METHODS.len()],
+    future_methods: [Py<PyAny>; METHODS.len() - 1],
+    pub timeout_aexit: Py<PyAny>,
+    pub timeout_reschedule: Py<PyAny>,
+    /// `asyncio.timeouts._State`
+    pub timeout_phases: [Py<PyAny>; PHASES.len()],
     /// Since 3.12 a task may be done when it has just been made, and `gather` counts it at once.
     pub has_eager_tasks: bool,
     /// Since 3.14 futures know who awaits them through `gather` and its kin, and `gather` takes the running loop.
@@ -41,7 +44,8 @@ static ASYNCIO: PyOnceLock<Asyncio> = PyOnceLock::new();
 pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
     ASYNCIO.get_or_try_init(py, || {
         let tasks = py.import("asyncio.tasks")?;
-        let futures = py.import("asyncio.futures")?;
+        let timeouts = py.import("asyncio.timeouts")?;
+        let timeout = timeouts.getattr("Timeout")?;
         let version = py.version_info();
         let imports = imports(py)?;
         let get = |name: &str| tasks.getattr(name).map(Bound::unbind);
@@ -50,19 +54,30 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
             ensure_future: get("ensure_future")?,
             gather: get("gather")?,
             gathering_future: get("_GatheringFuture")?,
-            iscoroutine: py.import("asyncio.coroutines")?.getattr("iscoroutine")?.unbind(),
-            isfuture: futures.getattr("isfuture")?.unbind(),
             cancelled_error: py.import("asyncio.exceptions")?.getattr("CancelledError")?.unbind(),
+            timeout_aexit: timeout.getattr("__aexit__")?.unbind(),
+            timeout_reschedule: timeout.getattr("reschedule")?.unbind(),
+            timeout_phases: all_of(&timeouts.getattr("_State")?, &PHASES)?,
             task: imports.task.clone_ref(py),
             future: imports.future.clone_ref(py),
-            task_methods: methods_of(imports.task.bind(py))?,
-            future_methods: methods_of(imports.future.bind(py))?,
+            task_methods: all_of(imports.task.bind(py), &METHODS)?,
+            future_methods: all_of(imports.future.bind(py), METHODS.first_chunk().ok_or_else(too_few)?)?,
             has_eager_tasks: version >= (3, 12),
             has_edges: version >= (3, 14),
             gather_discards_edges: tasks.hasattr("_discard_awaited_by")?,
             create_task_takes_all: version >= (3, 13, 3),
         })
     })
+}
+
+/// The attributes of these names.
+fn all_of<const N: usize>(object: &Bound<'_, PyAny>, names: &[&str; N]) -> PyResult<[Py<PyAny>; N]> {
+    let values: Vec<_> = names.iter().map(|name| object.getattr(*name).map(Bound::unbind)).collect::<PyResult<_>>()?;
+    values.try_into().map_err(|_| too_few())
+}
+
+fn too_few() -> PyErr {
+    PyRuntimeError::new_err("fewer names than wanted")
 }
 
 /// Something that asyncio's modules refer to by name each time, because tests and tools replace it.
@@ -76,6 +91,29 @@ fn named<'py>(module: &Py<PyDict>, name: &Bound<'py, PyString>) -> PyResult<Opti
 pub fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
     let running = imports(py)?.running_loop.bind(py).call0()?;
     Ok(Some(running).filter(|running| !running.is_none()))
+}
+
+/// The running loop.
+///
+/// # Errors
+/// RuntimeError if there is none.
+pub fn get_running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    running_loop(py)?.ok_or_else(|| PyRuntimeError::new_err("no running event loop"))
+}
+
+/// The loop if it is ferrio's own, and not of a class that somebody has derived from it: its clock and its timers may be
+/// used directly.
+#[inline]
+pub fn own_loop<'a, 'py>(the_loop: &'a Bound<'py, PyAny>) -> PyResult<Option<&'a Bound<'py, Loop>>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = the_loop.py();
+    let class =
+        CLASS.get_or_try_init(py, || py.import("ferrio.event_loop")?.getattr("EventLoop").map(Bound::unbind))?;
+    if the_loop.get_type_ptr().cast() != class.as_ptr() {
+        return Ok(None);
+    }
+    // SAFETY: the class is derived from `Loop`.
+    Ok(Some(unsafe { the_loop.cast_unchecked::<Loop>() }))
 }
 
 /// The task that runs in `the_loop`, or None.
@@ -145,14 +183,6 @@ fn is_native_future(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), future.cast()) != 0 })
 }
 
-/// `asyncio.isfuture(object)`
-pub fn is_future(object: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if is_native_future(object)? {
-        return Ok(true);
-    }
-    asyncio(object.py())?.isfuture.bind(object.py()).call1((object,))?.is_truthy()
-}
-
 /// Whether it is a coroutine made by an `async def`.
 #[inline]
 pub fn is_plain_coroutine(object: &Bound<'_, PyAny>) -> bool {
@@ -215,17 +245,12 @@ pub enum Method {
     Result,
     AddDoneCallback,
     SetResult,
-    Cancel,
+    /// Of tasks alone.
+    Cancelling,
 }
 
-const METHODS: [&str; 7] = ["done", "cancelled", "exception", "result", "add_done_callback", "set_result", "cancel"];
-
-type MethodTable = [Py<PyAny>; METHODS.len()];
-
-fn methods_of(class: &Bound<'_, PyAny>) -> PyResult<MethodTable> {
-    let methods: Vec<_> = METHODS.iter().map(|name| class.getattr(name).map(Bound::unbind)).collect::<PyResult<_>>()?;
-    methods.try_into().map_err(|_| PyRuntimeError::new_err("as many methods as names"))
-}
+const METHODS: [&str; 7] =
+    ["done", "cancelled", "exception", "result", "add_done_callback", "set_result", "cancelling"];
 
 impl Method {
     #[inline]
@@ -234,17 +259,11 @@ impl Method {
         let class = unsafe { ffi::Py_TYPE(future.as_ptr()) }.cast();
         if class == asyncio.task.as_ptr() {
             Some(&asyncio.task_methods[self as usize])
-        } else if class == asyncio.future.as_ptr() || class == asyncio.gathering_future.as_ptr() && self.is_inherited()
-        {
-            Some(&asyncio.future_methods[self as usize])
+        } else if class == asyncio.future.as_ptr() || class == asyncio.gathering_future.as_ptr() {
+            asyncio.future_methods.get(self as usize)
         } else {
             None
         }
-    }
-
-    /// Whether `_GatheringFuture` has it from the C Future.
-    fn is_inherited(self) -> bool {
-        !matches!(self, Method::Cancel)
     }
 
     #[inline]

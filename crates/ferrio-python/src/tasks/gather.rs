@@ -140,7 +140,9 @@ fn is_equal_to_itself_alone(object: &Bound<'_, PyAny>) -> bool {
     // SAFETY: living types, whose slots are read.
     unsafe {
         let (kind, plain) = (ffi::Py_TYPE(object.as_ptr()), &raw mut ffi::PyBaseObject_Type);
-        (*kind).tp_hash == (*plain).tp_hash && (*kind).tp_richcompare == (*plain).tp_richcompare
+        (*kind).tp_hash.map(|hash| hash as usize) == (*plain).tp_hash.map(|hash| hash as usize)
+            && (*kind).tp_richcompare.map(|compare| compare as usize)
+                == (*plain).tp_richcompare.map(|compare| compare as usize)
     }
 }
 

@@ -13,6 +13,7 @@
 mod asyncio;
 mod create;
 mod gather;
+mod timeout;
 
 use pyo3::prelude::*;
 
@@ -20,5 +21,6 @@ use pyo3::prelude::*;
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     asyncio::asyncio(module.py())?;
     create::install(module)?;
-    gather::install(module)
+    gather::install(module)?;
+    timeout::install_all(module)
 }

@@ -1,0 +1,3 @@
+from asyncio.tasks import *
+
+__all__ = ["create_task", "ensure_future", "gather", "wait_for"]

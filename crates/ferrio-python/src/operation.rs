@@ -506,23 +506,26 @@ unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
 /// What a coroutine does that is dropped: one that waits runs its clean-up, one that was never awaited warns.
 unsafe extern "C" fn finalize(object: *mut ffi::PyObject) {
     let operation = object.cast::<OperationObject>();
-    // SAFETY: called with a living operation and the interpreter attached; the error that may be set survives.
-    unsafe {
-        let py = Python::assume_attached();
+    let finalize = |py: Python<'_>| {
         let saved = error::save(py);
-        let outcome = match (*operation).state {
+        // SAFETY: called with a living operation; the error that may be set survives.
+        let outcome = match unsafe { (*operation).state } {
             State::Fresh => {
-                let message = format!("coroutine '{}' was never awaited\0", (*operation).kind.name);
+                // SAFETY: as above.
+                let message = format!("coroutine '{}' was never awaited\0", unsafe { (*operation).kind.name });
                 let message = CStr::from_bytes_until_nul(message.as_bytes()).unwrap_or_default();
                 PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), message, 1)
             }
-            _ => close(py, operation),
+            // SAFETY: as above.
+            _ => unsafe { close(py, operation) },
         };
         if let Err(error) = outcome {
             error.write_unraisable(py, None);
         }
         saved.restore(py);
-    }
+    };
+    // SAFETY: called by the interpreter, which is running and attached.
+    unsafe { Python::attach_unchecked(finalize) }
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {

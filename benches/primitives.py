@@ -13,7 +13,7 @@ def run(loop, main):
     loop.run_until_complete(main)
 
 
-@row("async with Lock, free", 200_000)
+@row("async with Lock, free", 200_000, quick=True)
 def lock_free(loop, count):
     async def main():
         lock = namespace(loop).Lock()
@@ -159,7 +159,7 @@ def priority_queue_nowait(loop, count):
     run(loop, main())
 
 
-@row("Queue ping-pong, every get waits", 50_000)
+@row("Queue ping-pong, every get waits", 50_000, quick=True)
 def queue_ping_pong(loop, count):
     async def echo(source, target):
         for _ in range(count // 2):
@@ -197,7 +197,7 @@ async def nothing():
     pass
 
 
-@row("gather of 4", 10_000)
+@row("gather of 4", 10_000, quick=True)
 def gather_4(loop, count):
     async def main():
         gather = namespace(loop).gather

@@ -24,7 +24,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as sock:
 """
 
 
-@row("streams: readline from a full buffer", 100_000)
+@row("streams: readline from a full buffer", 100_000, quick=True)
 def readline(loop, count):
     async def main():
         reader = namespace(loop).StreamReader(limit=MIB)
@@ -172,7 +172,7 @@ def print_idle_size(loop):
         return clients, resident() - before
 
     async def main():
-        server = await namespace(loop).start_server(handle, sock=sock, backlog=total)
+        _server = await namespace(loop).start_server(handle, sock=sock, backlog=total)
         warm, _ = await accept(50)
         clients, size = await accept(total - 50)
         # All is left as it is: the process ends.

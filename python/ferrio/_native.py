@@ -47,12 +47,12 @@ def stands_for(original):
 
 
 class Stateful:
-    """Copies and pickles as asyncio's own classes do: everything is in attributes. ``_state`` names the native ones."""
+    """Copies and pickles as asyncio's own classes do: everything is in attributes. ``_kept`` names the native ones."""
 
     __slots__ = ()
 
     def __getstate__(self):
-        return {**self.__dict__, **{name: getattr(self, name) for name in self._state}}
+        return {**self.__dict__, **{name: getattr(self, name) for name in self._kept}}
 
     def __setstate__(self, state):
         for name, value in state.items():

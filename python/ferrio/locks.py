@@ -5,13 +5,13 @@ import asyncio
 from . import _ferrio
 from ._native import Native, Stateful, stands_for
 
-__all__ = ["BoundedSemaphore", "Event", "Lock", "Semaphore"]
+__all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"]
 
 
 @stands_for(asyncio.Event)
 class Event(_ferrio.Event, Stateful, asyncio.Event, metaclass=Native):
     __slots__ = ()
-    _state = ("_waiters", "_value", "_loop")
+    _kept = ("_waiters", "_value", "_loop")
 
     async def wait(self):
         """Wait until the flag is set. Returns True."""
@@ -24,7 +24,7 @@ class Event(_ferrio.Event, Stateful, asyncio.Event, metaclass=Native):
 class Lock(_ferrio.Lock, Stateful, asyncio.Lock, metaclass=Native):
     __slots__ = ()
     _virtual = ("acquire", "release")
-    _state = ("_waiters", "_locked", "_loop")
+    _kept = ("_waiters", "_locked", "_loop")
 
     async def acquire(self):
         """Wait until it is free, and take it. Returns True."""
@@ -37,7 +37,7 @@ class Lock(_ferrio.Lock, Stateful, asyncio.Lock, metaclass=Native):
 class Semaphore(_ferrio.Semaphore, Stateful, asyncio.Semaphore, metaclass=Native):
     __slots__ = ()
     _virtual = ("acquire", "release", "locked")
-    _state = ("_waiters", "_value", "_loop")
+    _kept = ("_waiters", "_value", "_loop")
 
     async def acquire(self):
         """Take one, and wait before until there is one. Returns True."""
@@ -49,8 +49,43 @@ class Semaphore(_ferrio.Semaphore, Stateful, asyncio.Semaphore, metaclass=Native
 @stands_for(asyncio.BoundedSemaphore)
 class BoundedSemaphore(Semaphore, asyncio.BoundedSemaphore):
     __slots__ = ()
-    _state = (*Semaphore._state, "_bound_value")
+    _kept = (*Semaphore._kept, "_bound_value")
 
     def __init__(self, value=1):
         super().__init__(value)
         self._bound_value = value
+
+
+@stands_for(asyncio.Condition)
+class Condition(_ferrio.Condition, Stateful, asyncio.Condition, metaclass=Native):
+    __slots__ = ()
+    _kept = ("_lock", "_waiters", "_loop")
+
+    def __init__(self, lock=None):
+        super().__init__(Lock() if lock is None else lock)
+
+    async def wait(self):
+        """Give up the lock, wait to be notified and take it again. Returns True.
+
+        :raises RuntimeError: if nobody has the lock.
+        """
+        await self._start_wait()
+        return True
+
+
+@stands_for(asyncio.Barrier)
+class Barrier(_ferrio.Barrier, Stateful, asyncio.Barrier, metaclass=Native):
+    __slots__ = ()
+    _virtual = ("_block", "_release", "_wait", "_exit")
+    _kept = ("_cond", "_parties", "_state", "_count")
+
+    def __init__(self, parties):
+        super().__init__(parties)
+        self._cond = Condition()
+
+    async def wait(self):
+        """Wait until all have come. Returns the place in the order in which they came.
+
+        :raises BrokenBarrierError: if the barrier is broken or is reset meanwhile.
+        """
+        return await self._start_wait()

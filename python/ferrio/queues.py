@@ -24,7 +24,7 @@ class Queue(_ferrio.Queue, Stateful, asyncio.Queue, metaclass=Native):
     _virtual = (
         "_init", "_put", "_get", "_wakeup_next", "qsize", "empty", "full", "put_nowait", "get_nowait",
     )  # fmt: skip
-    _state = ("_maxsize", "_getters", "_putters", "_unfinished_tasks", "_finished", "_queue", "_is_shutdown", "_loop")
+    _kept = ("_maxsize", "_getters", "_putters", "_unfinished_tasks", "_finished", "_queue", "_is_shutdown", "_loop")
     _order = "oldest"
 
     async def put(self, item):

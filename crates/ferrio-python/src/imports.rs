@@ -17,9 +17,6 @@ pub struct Imports {
     pub tasks: Py<PyDict>,
     /// `asyncio.events`: its `_set_running_loop` is looked up for each run, because tests and tools replace it.
     pub events: Py<PyModule>,
-    pub get_running_loop: Py<PyAny>,
-    /// The same, but None if no loop runs.
-    pub running_loop_or_none: Py<PyAny>,
     pub cancelled_error: Py<PyAny>,
     pub incomplete_read_error: Py<PyAny>,
     pub limit_overrun_error: Py<PyAny>,
@@ -75,6 +72,9 @@ pub struct Imports {
     /// `__aenter__` and `__aexit__` of asyncio's locks.
     pub enter_lock: Py<PyAny>,
     pub leave_lock: Py<PyAny>,
+    pub broken_barrier_error: Py<PyAny>,
+    /// `asyncio.locks._BarrierState`, of which a Barrier says what it is.
+    pub barrier_state: Py<PyAny>,
     /// Whether a Semaphore's waiter, when it leaves, wakes as many others as there is room for, instead of one.
     pub semaphore_wakes_all: bool,
     /// Whether a Condition's waiter that fails passes its notification on.
@@ -106,8 +106,6 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             futures: py.import("asyncio.futures")?.dict().unbind(),
             tasks: py.import("asyncio.tasks")?.dict().unbind(),
             events: py.import("asyncio.events")?.unbind(),
-            get_running_loop: get(&native, "get_running_loop")?,
-            running_loop_or_none: get(&native, "_get_running_loop")?,
             cancelled_error: get(&asyncio, "CancelledError")?,
             incomplete_read_error: get(&asyncio, "IncompleteReadError")?,
             limit_overrun_error: get(&asyncio, "LimitOverrunError")?,
@@ -142,6 +140,8 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             running_loop: get(&native, "_get_running_loop")?,
             heappush: get(&py.import("heapq")?, "heappush")?,
             heappop: get(&py.import("heapq")?, "heappop")?,
+            broken_barrier_error: get(&asyncio, "BrokenBarrierError")?,
+            barrier_state: get(&py.import("asyncio.locks")?, "_BarrierState")?,
             enter_lock: locks.getattr("__aenter__")?.unbind(),
             leave_lock: locks.getattr("__aexit__")?.unbind(),
             semaphore_wakes_all: helpers.getattr("SEMAPHORE_WAKES_ALL")?.is_truthy()?,

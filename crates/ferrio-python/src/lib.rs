@@ -41,7 +41,7 @@ mod _ferrio {
     #[pymodule_export]
     use crate::streams::{FlowControl, StreamReader, StreamReaderProtocol, StreamWriter};
     #[pymodule_export]
-    use crate::sync::{Event, Lock, Queue, Semaphore};
+    use crate::sync::{Barrier, Condition, Event, Lock, Queue, Semaphore};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::datagram::DatagramTransport;

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes};
+use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes, waiting_references};
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{install_noargs, noargs};
 use crate::operation::{self, Event as Happens, Kind, Outcome, Running, Step};
@@ -104,3 +104,4 @@ impl Event {
 }
 
 waiting_attributes!(Event, always);
+waiting_references!(Event);

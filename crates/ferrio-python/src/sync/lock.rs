@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes};
+use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes, waiting_references};
 use super::{enter_by_methods, follows_methods, leave_by_methods, was_cancelled};
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{fastcall, install, install_noargs, noargs};
@@ -93,7 +93,7 @@ impl Lock {
         }
     }
 
-    fn exit<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn exit<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         if this.get().by_methods {
             return leave_by_methods(this);
         }
@@ -170,3 +170,4 @@ impl Lock {
 }
 
 waiting_attributes!(Lock, get);
+waiting_references!(Lock);

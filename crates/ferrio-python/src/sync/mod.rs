@@ -10,6 +10,8 @@
 //! so `__aenter__` and `__aexit__` are native (84 ns against 196).
 //! Behaviour follows CPython's `asyncio/locks.py`, `asyncio/queues.py` and `asyncio/mixins.py`.
 
+mod barrier;
+mod condition;
 mod deque;
 mod event;
 mod futures;
@@ -18,6 +20,8 @@ mod queue;
 mod semaphore;
 mod waiters;
 
+pub use barrier::Barrier;
+pub use condition::Condition;
 pub use event::Event;
 pub use lock::Lock;
 pub use queue::{Queue, nothing};
@@ -31,6 +35,8 @@ use crate::imports::imports;
 
 /// Gives the classes their raw methods.
 pub fn install_methods(py: Python<'_>) -> PyResult<()> {
+    barrier::install_methods(py)?;
+    condition::install_methods(py)?;
     event::install_methods(py)?;
     lock::install_methods(py)?;
     queue::install_methods(py)?;

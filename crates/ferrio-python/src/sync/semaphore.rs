@@ -7,7 +7,7 @@ use pyo3::types::{PyDict, PyFloat, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::futures::{is_cancelled, is_done};
-use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes};
+use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes, waiting_references};
 use super::{enter_by_methods, follows_methods, leave_by_methods, was_cancelled};
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{fastcall, install, install_noargs, noargs};
@@ -299,3 +299,4 @@ impl Semaphore {
 }
 
 waiting_attributes!(Semaphore, get);
+waiting_references!(Semaphore);

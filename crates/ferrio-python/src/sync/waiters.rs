@@ -161,7 +161,16 @@ macro_rules! waiting_attributes {
             fn set_waiters(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
                 self.waiters.set(value)
             }
+        }
+    };
+}
+pub(crate) use waiting_attributes;
 
+/// Garbage collection of a primitive that refers to nothing but its loop and its waiters.
+macro_rules! waiting_references {
+    ($class:ident) => {
+        #[pymethods]
+        impl $class {
             fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
                 self.own_loop.traverse(&visit)?;
                 self.waiters.traverse(&visit)
@@ -174,7 +183,7 @@ macro_rules! waiting_attributes {
         }
     };
 }
-pub(crate) use waiting_attributes;
+pub(crate) use waiting_references;
 
 /// Wakes a waiter, unless it is over (cancelled, mostly). Whether it was woken.
 #[inline]

@@ -74,7 +74,7 @@ fn named<'py>(module: &Py<PyDict>, name: &Bound<'py, PyString>) -> PyResult<Opti
 
 /// The running loop, or None.
 pub fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let running = imports(py)?.running_loop_or_none.bind(py).call0()?;
+    let running = imports(py)?.running_loop.bind(py).call0()?;
     Ok(Some(running).filter(|running| !running.is_none()))
 }
 

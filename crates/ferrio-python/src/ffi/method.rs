@@ -358,6 +358,59 @@ pub fn install_noargs(
     add(class, ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags: ffi::METH_NOARGS, ml_doc: doc.as_ptr() })
 }
 
+/// Getter and setter of attributes that a class tells apart by a number, for [`install_attribute`]:
+/// `attribute!(Class, get, set)` with `fn get(&Bound<Class>, usize)` and `fn set(&Bound<Class>, usize, Bound<PyAny>)`.
+macro_rules! attribute {
+    ($class:ty, $get:expr, $set:expr) => {{
+        unsafe extern "C" fn get_attribute(
+            object: *mut pyo3::ffi::PyObject,
+            which: *mut std::ffi::c_void,
+        ) -> *mut pyo3::ffi::PyObject {
+            $crate::ffi::method::guarded(|py| {
+                // SAFETY: a descriptor calls this with an instance of its class.
+                let this = unsafe { pyo3::Bound::ref_from_ptr(py, &object).cast_unchecked::<$class>() };
+                $get(this, which as usize).map(pyo3::Bound::into_ptr)
+            })
+        }
+        unsafe extern "C" fn set_attribute(
+            object: *mut pyo3::ffi::PyObject,
+            value: *mut pyo3::ffi::PyObject,
+            which: *mut std::ffi::c_void,
+        ) -> std::ffi::c_int {
+            let done = $crate::ffi::method::guarded(|py| {
+                // SAFETY: a descriptor calls this with an instance of its class and a value, or null to delete it.
+                let (this, value) = unsafe {
+                    let this = pyo3::Bound::ref_from_ptr(py, &object).cast_unchecked::<$class>();
+                    (this, pyo3::Bound::<pyo3::PyAny>::from_borrowed_ptr_or_opt(py, value))
+                };
+                let value = value.ok_or_else(|| pyo3::exceptions::PyAttributeError::new_err("can't delete attribute"))?;
+                $set(this, which as usize, value)?;
+                Ok(object)
+            });
+            if done.is_null() { -1 } else { 0 }
+        }
+        (get_attribute as pyo3::ffi::getter, set_attribute as pyo3::ffi::setter)
+    }};
+}
+pub(crate) use attribute;
+
+/// Puts an attribute into a class, made by [`attribute`] for that very class.
+pub fn install_attribute(
+    class: &Bound<'_, PyType>,
+    name: &'static CStr,
+    (get, set): (ffi::getter, ffi::setter),
+    which: usize,
+) -> PyResult<()> {
+    let closure = which as *mut std::ffi::c_void;
+    let definition = ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), set: Some(set), doc: std::ptr::null(), closure };
+    let definition = Box::leak(Box::new(definition));
+    // SAFETY: the class is a finished type and the definition lives for ever.
+    unsafe {
+        let descriptor = ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition);
+        class.setattr(name.to_string_lossy().as_ref(), Bound::from_owned_ptr_or_err(class.py(), descriptor)?)
+    }
+}
+
 /// Puts a METH_O method into a class, made by [`onearg`] for that very class.
 pub fn install_onearg(
     class: &Bound<'_, PyType>,

@@ -24,6 +24,8 @@ pub struct Asyncio {
     future: Py<PyAny>,
     task_methods: [Py<PyAny>; METHODS.len()],
     future_methods: [Py<PyAny>; METHODS.len() - 1],
+    pub group_create_task: Py<PyAny>,
+    pub group_on_task_done: Py<PyAny>,
     pub timeout_aexit: Py<PyAny>,
     pub timeout_reschedule: Py<PyAny>,
     /// `asyncio.timeouts._State`
@@ -34,6 +36,10 @@ pub struct Asyncio {
     pub has_edges: bool,
     /// Later releases of 3.14 take these edges away when `gather` ends early.
     pub gather_discards_edges: bool,
+    /// Since 3.14 a group that is over refers to no task and no error.
+    pub group_clears: bool,
+    /// 3.12, and 3.13 at first: a group does not wait for a task that was done at once.
+    pub group_counts_done_at_once: bool,
     /// Since 3.13.3 `create_task()` takes whatever keywords the loop takes.
     pub create_task_takes_all: bool,
 }
@@ -46,6 +52,7 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
         let tasks = py.import("asyncio.tasks")?;
         let timeouts = py.import("asyncio.timeouts")?;
         let timeout = timeouts.getattr("Timeout")?;
+        let group = py.import("asyncio.taskgroups")?.getattr("TaskGroup")?;
         let version = py.version_info();
         let imports = imports(py)?;
         let get = |name: &str| tasks.getattr(name).map(Bound::unbind);
@@ -55,6 +62,8 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
             gather: get("gather")?,
             gathering_future: get("_GatheringFuture")?,
             cancelled_error: py.import("asyncio.exceptions")?.getattr("CancelledError")?.unbind(),
+            group_create_task: group.getattr("create_task")?.unbind(),
+            group_on_task_done: group.getattr("_on_task_done")?.unbind(),
             timeout_aexit: timeout.getattr("__aexit__")?.unbind(),
             timeout_reschedule: timeout.getattr("reschedule")?.unbind(),
             timeout_phases: all_of(&timeouts.getattr("_State")?, &PHASES)?,
@@ -65,6 +74,9 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
             has_eager_tasks: version >= (3, 12),
             has_edges: version >= (3, 14),
             gather_discards_edges: tasks.hasattr("_discard_awaited_by")?,
+            group_clears: version >= (3, 14),
+            group_counts_done_at_once: ((3, 12)..(3, 14)).contains(&(version.major, version.minor))
+                && group.getattr("create_task")?.getattr("__code__")?.getattr("co_names")?.contains("done")?,
             create_task_takes_all: version >= (3, 13, 3),
         })
     })

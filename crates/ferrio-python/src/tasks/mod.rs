@@ -13,6 +13,7 @@
 mod asyncio;
 mod create;
 mod gather;
+mod group;
 mod timeout;
 
 use pyo3::prelude::*;
@@ -22,5 +23,6 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     asyncio::asyncio(module.py())?;
     create::install(module)?;
     gather::install(module)?;
+    group::install_all(module)?;
     timeout::install_all(module)
 }

@@ -15,7 +15,7 @@ import sys as _sys
 # All names first, so that what ferrio has of its own takes their places.
 from asyncio import *
 
-from . import locks, queues, runners, streams, subprocess, tasks, timeouts
+from . import locks, queues, runners, streams, subprocess, taskgroups, tasks, timeouts
 from ._ferrio import __version__
 from ._install import install, uninstall
 from .event_loop import EventLoop, new_event_loop
@@ -25,6 +25,7 @@ from .runners import *
 from .servers import Server
 from .streams import *
 from .subprocess import *
+from .taskgroups import *
 from .tasks import *
 from .timeouts import *
 
@@ -36,6 +37,7 @@ __all__ += {
     *runners.__all__,
     *streams.__all__,
     *subprocess.__all__,
+    *taskgroups.__all__,
     *tasks.__all__,
     *timeouts.__all__,
 } - {*__all__}

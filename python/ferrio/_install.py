@@ -8,7 +8,7 @@ import warnings
 from .event_loop import new_event_loop
 
 #: The modules whose ``__all__`` are ferrio's own versions of what asyncio's modules of these names have.
-NATIVE = ("locks", "queues", "streams", "subprocess", "tasks", "timeouts")
+NATIVE = ("locks", "queues", "streams", "subprocess", "taskgroups", "tasks", "timeouts")
 
 _undo = []
 

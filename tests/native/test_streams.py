@@ -598,7 +598,9 @@ def test_a_subclass_need_not_take_asyncios_arguments(run, streams):
     run(main())
 
 
-@pytest.mark.parametrize("readers, protocols, writers", [(asyncio, ferrio, ferrio), (ferrio, asyncio, ferrio), (ferrio, ferrio, asyncio)])
+@pytest.mark.parametrize(
+    "readers, protocols, writers", [(asyncio, ferrio, ferrio), (ferrio, asyncio, ferrio), (ferrio, ferrio, asyncio)]
+)
 def test_ferrios_and_asyncios_classes_work_together(run, readers, protocols, writers):
     async def main():
         server = await ferrio.start_server(echo, "127.0.0.1", 0)
@@ -675,7 +677,11 @@ def test_a_second_reader_is_refused(run, streams):
         reader = streams.StreamReader()
         first = asyncio.ensure_future(reader.readline())
         await asyncio.sleep(0)
-        for name, coroutine in [("read", reader.read(1)), ("readexactly", reader.readexactly(1)), ("readuntil", reader.readline())]:
+        for name, coroutine in [
+            ("read", reader.read(1)),
+            ("readexactly", reader.readexactly(1)),
+            ("readuntil", reader.readline()),
+        ]:
             with pytest.raises(RuntimeError, match=rf"^{name}\(\) called while another coroutine is already waiting"):
                 await coroutine
         reader.feed_data(b"line\n")

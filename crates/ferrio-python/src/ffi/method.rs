@@ -383,7 +383,8 @@ macro_rules! attribute {
                     let this = pyo3::Bound::ref_from_ptr(py, &object).cast_unchecked::<$class>();
                     (this, pyo3::Bound::<pyo3::PyAny>::from_borrowed_ptr_or_opt(py, value))
                 };
-                let value = value.ok_or_else(|| pyo3::exceptions::PyAttributeError::new_err("can't delete attribute"))?;
+                let value =
+                    value.ok_or_else(|| pyo3::exceptions::PyAttributeError::new_err("can't delete attribute"))?;
                 $set(this, which as usize, value)?;
                 Ok(object)
             });
@@ -402,7 +403,8 @@ pub fn install_attribute(
     which: usize,
 ) -> PyResult<()> {
     let closure = which as *mut std::ffi::c_void;
-    let definition = ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), set: Some(set), doc: std::ptr::null(), closure };
+    let definition =
+        ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), set: Some(set), doc: std::ptr::null(), closure };
     let definition = Box::leak(Box::new(definition));
     // SAFETY: the class is a finished type and the definition lives for ever.
     unsafe {

@@ -257,12 +257,13 @@ pub enum Method {
     Result,
     AddDoneCallback,
     SetResult,
+    Cancel,
     /// Of tasks alone.
     Cancelling,
 }
 
-const METHODS: [&str; 7] =
-    ["done", "cancelled", "exception", "result", "add_done_callback", "set_result", "cancelling"];
+const METHODS: [&str; 8] =
+    ["done", "cancelled", "exception", "result", "add_done_callback", "set_result", "cancel", "cancelling"];
 
 impl Method {
     #[inline]
@@ -271,11 +272,17 @@ impl Method {
         let class = unsafe { ffi::Py_TYPE(future.as_ptr()) }.cast();
         if class == asyncio.task.as_ptr() {
             Some(&asyncio.task_methods[self as usize])
-        } else if class == asyncio.future.as_ptr() || class == asyncio.gathering_future.as_ptr() {
+        } else if class == asyncio.future.as_ptr() || class == asyncio.gathering_future.as_ptr() && self.is_inherited()
+        {
             asyncio.future_methods.get(self as usize)
         } else {
             None
         }
+    }
+
+    /// Whether `_GatheringFuture` has it from the C Future.
+    fn is_inherited(self) -> bool {
+        !matches!(self, Method::Cancel)
     }
 
     #[inline]

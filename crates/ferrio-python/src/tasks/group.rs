@@ -123,12 +123,7 @@ pub fn install_all(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     install_noargs(&class, c"_enter", c"", noargs!(TaskGroup, |this| truth(this.py(), TaskGroup::enter(this)?)))?;
     install_noargs(&class, c"_leave", c"", noargs!(TaskGroup, |this| this.get().leave(this.py())))?;
-    install_noargs(
-        &class,
-        c"_left",
-        c"",
-        noargs!(TaskGroup, |this| truth(this.py(), this.get().left(this.py())?)),
-    )?;
+    install_noargs(&class, c"_left", c"", noargs!(TaskGroup, |this| truth(this.py(), this.get().left(this.py())?)))?;
     install(
         &class,
         c"create_task",
@@ -140,10 +135,15 @@ pub fn install_all(module: &Bound<'_, PyModule>) -> PyResult<()> {
         },
         fastcall!(TaskGroup, TaskGroup::create_task),
     )?;
-    install_onearg(&class, c"_on_task_done", c"", onearg!(TaskGroup, |this, task| {
-        TaskGroup::task_is_done(this, &task)?;
-        Ok(task.py().None().into_bound(task.py()))
-    }))?;
+    install_onearg(
+        &class,
+        c"_on_task_done",
+        c"",
+        onearg!(TaskGroup, |this, task| {
+            TaskGroup::task_is_done(this, &task)?;
+            Ok(task.py().None().into_bound(task.py()))
+        }),
+    )?;
     install_noargs(
         &class,
         c"cancel",
@@ -318,7 +318,9 @@ impl TaskGroup {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let visited = self.0.for_collector(|state| {
             let State { the_loop, parent_task, tasks, errors, base_error, on_completed, .. } = state;
-            [the_loop, parent_task, tasks, errors, base_error, on_completed].into_iter().try_for_each(|one| visit.call(one))
+            [the_loop, parent_task, tasks, errors, base_error, on_completed]
+                .into_iter()
+                .try_for_each(|one| visit.call(one))
         });
         visited.unwrap_or(Ok(()))
     }

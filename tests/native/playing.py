@@ -43,7 +43,7 @@ def compare(make, look, program, setting=st.none()):
     :param look: what the object says of itself.
     """
 
-    @settings(max_examples=int(__import__("os").environ.get("EX", 150)), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(program, setting)
     def test(program, setting):
         records = [record(make, look, *stage, program, setting) for stage in [(asyncio, STAGES[0][1]), *STAGES]]

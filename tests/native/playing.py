@@ -36,18 +36,14 @@ def call(method, *arguments):
     return st.tuples(st.just("call"), st.just(method), *arguments)
 
 
-def compare(make, look, program, setting=st.none()):  # noqa: B008
+def compare(make, look, program, setting=st.none()):
     """A test: every program does the same everywhere.
 
     :param make: makes the object to play on, from the namespace and a value of the strategy ``setting``.
     :param look: what the object says of itself.
     """
 
-    @settings(
-        max_examples=int(__import__("os").environ.get("EX", 150)),
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(program, setting)
     def test(program, setting):
         records = [record(make, look, *stage, program, setting) for stage in [(asyncio, STAGES[0][1]), *STAGES]]

@@ -24,8 +24,8 @@ def kind(request, namespace):
 async def blocked(*coroutines):
     """Tasks that have got as far as they can."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(3):
+        await asyncio.sleep(0)
     return tasks
 
 
@@ -290,12 +290,12 @@ def test_a_mixin_counts_as_much_as_the_class_itself(namespace):
     class LoudQueue(Loud, namespace.Queue):
         pass
 
-    class LouderQueue(Loud, LoudQueue):
+    class LouderQueue(LoudQueue):
         pass
 
-    queue = LouderQueue()
-    queue.put_nowait("a")
-    assert queue.get_nowait() == "a!"
+    for queue in (LoudQueue(), LouderQueue()):
+        queue.put_nowait("a")
+        assert queue.get_nowait() == "a!"
 
 
 def test_a_base_classs_method_can_be_called_by_name(namespace, run):
@@ -356,6 +356,22 @@ def test_items_that_cannot_be_compared_leave_the_same_behind(namespace):
     with pytest.raises(TypeError):
         queue.put_nowait("one")
     assert (queue.qsize(), queue._unfinished_tasks) == (2, 1)
+
+
+# --- waiting ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_waited_for_is_let_go_at_once(kind, run):
+    async def main():
+        queue = kind()
+        tasks = await blocked(queue.get(), queue.get())
+        gone = [weakref.ref(getter) for getter in queue._getters]
+        queue.put_nowait(1)
+        queue.put_nowait(2)
+        await asyncio.wait(tasks)
+        assert [getter() for getter in gone] == [None, None]
+
+    run(main())
 
 
 # --- cancellation and the like ------------------------------------------------------------------------------------------------------

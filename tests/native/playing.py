@@ -36,7 +36,7 @@ def call(method, *arguments):
     return st.tuples(st.just("call"), st.just(method), *arguments)
 
 
-def compare(make, look, program, setting=st.none()):
+def compare(make, look, program, setting=st.none()):  # noqa: B008
     """A test: every program does the same everywhere.
 
     :param make: makes the object to play on, from the namespace and a value of the strategy ``setting``.

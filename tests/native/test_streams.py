@@ -629,7 +629,10 @@ def test_a_plain_flow_control_protocol_serves_a_writer_of_a_pipe(run, streams):
     # The usual recipe for an asynchronous standard output.
     async def main():
         loop = asyncio.get_running_loop()
+        if type(loop).__module__ == "uvloop":
+            pytest.skip("uvloop closes the descriptor and not the file that owns it: what then closes the file fails")
         ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
         with theirs:
             transport, protocol = await loop.connect_write_pipe(
                 lambda: asyncio.streams.FlowControlMixin(loop=loop), ours.makefile("wb", 0)
@@ -637,7 +640,7 @@ def test_a_plain_flow_control_protocol_serves_a_writer_of_a_pipe(run, streams):
             writer = streams.StreamWriter(transport, protocol, None, loop)
             writer.write(b"hello")
             await writer.drain()
-            assert theirs.recv(10) == b"hello"
+            assert await loop.sock_recv(theirs, 10) == b"hello"
             writer.close()
             await asyncio.sleep(0)
         ours.close()

@@ -85,6 +85,7 @@ from ._install import uninstall as uninstall
 from .event_loop import EventLoop as EventLoop
 from .event_loop import new_event_loop as new_event_loop
 from .policy import EventLoopPolicy as EventLoopPolicy
+from .queues import QueueShutDown as QueueShutDown
 from .runners import Runner as Runner
 from .runners import get_event_loop as get_event_loop
 from .runners import run as run
@@ -93,9 +94,6 @@ from .servers import Server as Server
 if sys.version_info >= (3, 12):
     from asyncio import create_eager_task_factory as create_eager_task_factory
     from asyncio import eager_task_factory as eager_task_factory
-
-if sys.version_info >= (3, 13):
-    from asyncio import QueueShutDown as QueueShutDown
 
 if sys.version_info >= (3, 14):
     from asyncio import FrameCallGraphEntry as FrameCallGraphEntry

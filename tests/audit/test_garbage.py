@@ -194,3 +194,33 @@ def test_the_loop_cannot_be_reached_from_what_dies_with_its_dictionary():
     del loop
     """
     assert run_program(program) == "<signal handler of a loop that is gone>\n"
+
+
+def test_a_collection_may_start_while_a_transport_is_being_made():
+    """CPython 3.11 makes a new object's `__dict__` when the collector sees the object already."""
+    run_program(
+        """
+        import asyncio, gc, os, socket, sys
+        import ferrio
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            for _ in range(30):
+                ours, peer = socket.socketpair()
+                stream, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
+                datagram, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
+                read_end, write_end = os.pipe()
+                reading, _ = await loop.connect_read_pipe(asyncio.Protocol, open(read_end, "rb", 0))
+                writing, _ = await loop.connect_write_pipe(asyncio.Protocol, open(write_end, "wb", 0))
+                for transport in (stream, datagram, reading, writing):
+                    transport.__dict__["mine"] = transport
+                    transport.close()
+                peer.close()
+            child = await asyncio.create_subprocess_exec(sys.executable, "-c", "", stdin=-1, stdout=-1)
+            await child.communicate()
+            await asyncio.sleep(0.01)
+
+        gc.set_threshold(1, 1, 1)
+        ferrio.run(main())
+        """
+    )

@@ -14,5 +14,6 @@ pub mod method;
 pub mod spare;
 #[cfg(unix)]
 pub mod wakeup;
+pub mod whole;
 #[cfg(unix)]
 pub mod window;

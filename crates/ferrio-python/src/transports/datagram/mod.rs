@@ -20,6 +20,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::core::{Confined, Core};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::whole;
 use crate::imports::imports;
 use crate::transports::address::RawAddress;
 use crate::transports::common::{settle_waiter, warn_unclosed};
@@ -127,7 +128,7 @@ impl DatagramTransport {
         };
         let transport =
             DatagramTransport { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };
-        let this = Bound::new(py, transport)?;
+        let this = whole::new(py, transport)?;
         core.own_descriptor(fd, &this)?;
         core.call_soon(&this, Self::begin);
         Ok(this)

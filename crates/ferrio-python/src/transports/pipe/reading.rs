@@ -13,6 +13,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::{End, transferred};
 use crate::core::{Confined, Core};
 use crate::errors::from_io;
+use crate::ffi::whole;
 use crate::imports::imports;
 use crate::transports::common::{log, log_lost};
 
@@ -44,7 +45,7 @@ impl ReadPipe {
         let end = End::new(pipe, protocol, "Pipe transport is for pipes/sockets only.")?;
         let state = Confined::new(ReadState { end, paused: Cell::new(false), watched: Cell::new(false) });
         let transport = ReadPipe { core: core.clone(), the_loop: the_loop.clone().unbind(), state };
-        let this = Bound::new(the_loop.py(), transport)?;
+        let this = whole::new(the_loop.py(), transport)?;
         core.call_soon(&this, Self::begin);
         Ok(this)
     }

@@ -18,6 +18,7 @@ use super::{End, Kind, transferred};
 use crate::core::{Confined, Core};
 use crate::errors::from_io;
 use crate::ffi::context::run_in;
+use crate::ffi::whole;
 use crate::imports::imports;
 use crate::transports::common::{WARN_AFTER_LOST_WRITES, log, log_lost, logger};
 use crate::transports::water_marks::{HIGH_WATER, Mark, water_marks};
@@ -66,7 +67,7 @@ impl WritePipe {
             write_watched: Cell::new(false),
         });
         let transport = WritePipe { core: core.clone(), the_loop: the_loop.clone().unbind(), state };
-        let this = Bound::new(the_loop.py(), transport)?;
+        let this = whole::new(the_loop.py(), transport)?;
         core.call_soon(&this, Self::begin);
         Ok(this)
     }

@@ -24,6 +24,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use crate::core::{Confined, Core};
 use crate::event_loop::Loop;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::whole;
 use crate::transports::pipe::{ReadPipe, WritePipe};
 
 use pipe_protocol::PipeProtocol;
@@ -104,7 +105,7 @@ impl Process {
         };
         let transport =
             Process { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };
-        let this = Bound::new(py, transport)?;
+        let this = whole::new(py, transport)?;
         if let Err(error) = Self::watch_child(&this) {
             Self::close(&this)?;
             return Err(error);

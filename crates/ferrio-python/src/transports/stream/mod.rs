@@ -29,6 +29,7 @@ use pyo3::types::PyDict;
 use crate::core::{Confined, Core};
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::exit::call_method;
+use crate::ffi::whole;
 use crate::streams::StreamReaderProtocol;
 use crate::transports::address::RawAddress;
 use crate::transports::common::{is_buffered, settle_waiter};
@@ -190,7 +191,7 @@ impl StreamTransport {
         };
         let transport =
             StreamTransport { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };
-        let this = Bound::new(py, transport)?;
+        let this = whole::new(py, transport)?;
         core.own_descriptor(fd, &this)?;
         let state = this.get().state()?;
         if let Some(server) = &*state.server.borrow() {

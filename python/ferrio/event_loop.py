@@ -34,13 +34,17 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
 
     A loop belongs to the thread that runs it. From other threads call ``call_soon_threadsafe()``; ``call_soon()``
     works too, through the same inbox.
+
+    With ``clock="virtual"`` time jumps to the next timer whenever there is nothing else to do, so that an hour of
+    sleeping takes a moment. It stands still while a thread of an executor or a child process works, and does not wait
+    for peers outside of the program. ``time.monotonic()`` knows nothing of it; ``loop.time()`` does.
     """
 
     #: For tools that look into asyncio's loop: which descriptors are watched, and by which handles.
     _selector = _Computed(Loop._watched_descriptors)
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, *, clock="real"):
+        super().__init__(clock=clock)
         #: Debug mode logs callbacks that take this long or longer, in seconds.
         self.slow_callback_duration = 0.1
         self._exception_handler = None
@@ -143,7 +147,11 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             if executor is None:
                 executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
                 self._default_executor = executor
-        return asyncio.wrap_future(executor.submit(func, *args), loop=self)
+        future = asyncio.wrap_future(executor.submit(func, *args), loop=self)
+        if self._clock_is_virtual:
+            self._hold_clock()
+            future.add_done_callback(self._let_clock_go)
+        return future
 
     def set_default_executor(self, executor):
         """Use this ThreadPoolExecutor for ``run_in_executor(None, …)``."""

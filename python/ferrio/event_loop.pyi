@@ -18,7 +18,7 @@ from contextvars import Context
 from os import PathLike
 from socket import AddressFamily, AddressInfo, SocketKind, socket
 from ssl import SSLContext
-from typing import IO, Any, Protocol, TypeAlias, TypeVar, TypeVarTuple, overload
+from typing import IO, Any, Literal, Protocol, TypeAlias, TypeVar, TypeVarTuple, overload
 
 from typing_extensions import Buffer
 
@@ -45,7 +45,7 @@ _Command: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 
 class EventLoop(AbstractEventLoop):
     slow_callback_duration: float
-    def __init__(self) -> None: ...
+    def __init__(self, *, clock: Literal["real", "virtual"] = "real") -> None: ...
     def __del__(self) -> None: ...
 
     # Running

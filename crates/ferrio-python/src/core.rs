@@ -19,6 +19,7 @@ use ferrio::event_loop::{Engine, Remote};
 use ferrio::host::Host;
 use ferrio::poll::RawFd;
 use ferrio::ready::Order;
+use ferrio::recorder::Observed;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -31,6 +32,7 @@ use crate::event_loop::signals;
 use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
+use crate::observing;
 use crate::step::TaskStep;
 
 /// What a native step does: it gets the object that asked for it.
@@ -64,6 +66,14 @@ impl Job {
         }
     }
 
+    /// What the job is about, in the eyes of somebody who watches the loop: a step is its task's.
+    pub fn subject<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        match self {
+            Job::Step(step) => Some(step.task(py)),
+            job => job.object().map(|object| object.bind(py).clone()),
+        }
+    }
+
     /// The Python object that the job keeps alive, if it does.
     pub fn object(&self) -> Option<&Py<PyAny>> {
         match self {
@@ -91,6 +101,8 @@ pub struct PyHost {
     /// The wakers of awaitables that wait for what is not the engine's (a Python future, say), so that closing the loop
     /// finds them.
     suspended: RefCell<BTreeMap<u64, Waker>>,
+    /// Who watches everything that happens here, at [`Level::Deep`](ferrio::recorder::Level::Deep).
+    pub observer: observing::Observer,
     /// One everlasting finished future: what awaitables hand to `Task.__wakeup`.
     pub done: RefCell<Option<Py<PyAny>>>,
 }
@@ -137,7 +149,7 @@ pub fn this_thread() -> usize {
 pub const READ_SIZE: usize = 256 * 1024;
 
 impl Core {
-    pub fn new() -> io::Result<Arc<Self>> {
+    pub fn new(clock: Clock, order: Order) -> io::Result<Arc<Self>> {
         let host = PyHost {
             loop_object: AtomicPtr::default(),
             debug: AtomicBool::new(false),
@@ -145,9 +157,10 @@ impl Core {
             scratch: RefCell::default(),
             transports: RefCell::default(),
             suspended: RefCell::default(),
+            observer: observing::Observer::default(),
             done: RefCell::default(),
         };
-        let engine = Engine::new(host, Clock::Real, Order::Fifo)?;
+        let engine = Engine::new(host, clock, order)?;
         let remote = engine.remote().clone();
         Ok(Arc::new(Core {
             engine,
@@ -416,14 +429,15 @@ impl Core {
         {
             visit.call(done)?;
         }
-        Ok(())
+        self.engine.host.observer.traverse(visit)
     }
 
     /// For the garbage collector: lets go of all that waits.
     pub fn clear(&self) {
         self.engine.clear();
         let done = self.engine.host.done.borrow_mut().take();
-        drop((self.engine.host.unsettled.take(), self.engine.host.suspended.take(), done));
+        let observer = self.engine.host.observer.replace(None);
+        drop((self.engine.host.unsettled.take(), self.engine.host.suspended.take(), done, observer));
     }
 }
 
@@ -512,6 +526,11 @@ impl Host for PyHost {
 
     fn wait_failed(_engine: &Engine<Self>, py: Python<'_>, error: io::Error) -> PyResult<()> {
         if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(from_io(error)) }
+    }
+
+    #[cold]
+    fn observe(engine: &Engine<Self>, event: Observed<'_, Job>) {
+        observing::tell(engine, event);
     }
 
     fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {

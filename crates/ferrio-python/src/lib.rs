@@ -11,6 +11,7 @@ mod event_loop;
 mod ffi;
 mod handle;
 mod imports;
+mod observing;
 mod operation;
 #[cfg(unix)]
 mod server;

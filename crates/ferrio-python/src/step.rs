@@ -11,6 +11,7 @@
 use std::ptr;
 
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{PyTraverseError, PyVisit};
@@ -114,6 +115,12 @@ impl TaskStep {
         let context = self.context.bind(the_loop.py()).clone();
         // SAFETY: callable and arguments are held by this step.
         unsafe { handle::new(the_loop, self.callable.as_ptr(), &arguments, context) }
+    }
+
+    /// The task whose step it is; the callable itself if that does not tell.
+    pub fn task<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        let callable = self.callable.bind(py);
+        callable.getattr(intern!(py, "__self__")).unwrap_or_else(|_| callable.clone())
     }
 
     pub fn callable(&self) -> &Py<PyAny> {

@@ -5,6 +5,7 @@ use std::io;
 
 use crate::cause::Cause;
 use crate::event_loop::Engine;
+use crate::recorder::Observed;
 
 /// The half of a loop that knows the language: Python's callbacks, or nothing at all for a Rust program.
 ///
@@ -32,6 +33,12 @@ pub trait Host: Sized + 'static {
 
     /// The wait failed; `error` is of kind `Interrupted` if a signal came.
     fn wait_failed(engine: &Engine<Self>, cx: Self::Cx<'_>, error: io::Error) -> Result<(), Self::Abort>;
+
+    /// Somebody watches this loop ([`Level::Deep`](crate::recorder::Level::Deep)): this happens in it right now. It may
+    /// call the loop. Not called at other levels.
+    fn observe(engine: &Engine<Self>, event: Observed<'_, Self::Job>) {
+        let _ = (engine, event);
+    }
 
     /// A step panicked; the loop goes on.
     fn panicked(engine: &Engine<Self>, cx: Self::Cx<'_>, panic: Box<dyn Any + Send>);

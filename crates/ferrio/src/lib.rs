@@ -64,6 +64,7 @@ pub mod net;
 pub mod poll;
 mod pool;
 pub mod ready;
+pub mod recorder;
 mod run;
 mod short;
 #[cfg(unix)]

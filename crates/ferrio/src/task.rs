@@ -116,11 +116,11 @@ impl<H: Host> Reactor for Engine<H> {
     }
 
     fn hold_clock(&self) {
-        self.elsewhere.set(self.elsewhere.get() + 1);
+        Engine::hold_clock(self);
     }
 
     fn let_clock_go(&self) {
-        self.elsewhere.set(self.elsewhere.get() - 1);
+        Engine::let_clock_go(self);
     }
 
     fn identity(&self) -> u64 {

@@ -75,6 +75,11 @@ impl<T> Timers<T> {
         TimerId { sequence, slot }
     }
 
+    /// The place of the timer that is set next.
+    pub fn upcoming(&self) -> u64 {
+        self.next_sequence
+    }
+
     /// Cancels a timer and returns its value; `None` if it has fired or was cancelled before.
     #[must_use = "drop it only after the borrow of the timers has ended"]
     pub fn remove(&mut self, id: TimerId) -> Option<T> {
@@ -91,10 +96,15 @@ impl<T> Timers<T> {
 
     /// The earliest living deadline.
     pub fn next_deadline(&mut self) -> Option<u64> {
+        self.earliest().map(|(_, when)| when)
+    }
+
+    /// The earliest living timer: its place in the order in which timers were set, and its deadline.
+    pub fn earliest(&mut self) -> Option<(u64, u64)> {
         loop {
             let Reverse(top) = self.heap.peek()?;
             if self.is_living(top) {
-                return Some(top.when);
+                return Some((top.sequence, top.when));
             }
             self.heap.pop();
         }

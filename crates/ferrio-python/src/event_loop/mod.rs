@@ -29,7 +29,10 @@ mod watchers;
 
 use std::sync::Arc;
 
-use pyo3::exceptions::PyRuntimeError;
+use ferrio::clock::Clock;
+use ferrio::event_loop::Engine;
+use ferrio::ready::Order;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -53,11 +56,24 @@ pub struct Loop {
 
 #[pymethods]
 impl Loop {
+    /// Takes whatever a subclass's `__init__` takes.
     #[new]
-    fn new(py: Python<'_>) -> PyResult<Self> {
+    #[pyo3(signature = (*_arguments, clock="real", **_keywords))]
+    fn new(
+        py: Python<'_>,
+        _arguments: &Bound<'_, PyTuple>,
+        clock: &str,
+        _keywords: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
         imports(py)?;
+        let clock = match clock {
+            "real" => Clock::Real,
+            // From where the real one stands, so that `loop.time()` and `time.monotonic()` begin alike.
+            "virtual" => Clock::starting_at(Clock::Real.now()),
+            other => return Err(PyValueError::new_err(format!("clock must be 'real' or 'virtual', got '{other}'"))),
+        };
         Ok(Loop {
-            core: Core::new().map_err(crate::errors::from_io)?,
+            core: Core::new(clock, Order::Fifo).map_err(crate::errors::from_io)?,
             task_factory: Guarded::default(),
             keywords: creating::Keywords::default(),
             #[cfg(unix)]
@@ -65,7 +81,9 @@ impl Loop {
         })
     }
 
-    fn __init__(this: &Bound<'_, Self>) {
+    #[pyo3(signature = (*, clock="real"))]
+    fn __init__(this: &Bound<'_, Self>, clock: &str) {
+        let _ = clock; // It is `__new__`'s.
         this.get().core.set_loop_object(this.as_ptr());
     }
 
@@ -131,6 +149,22 @@ impl Loop {
 
     fn is_closed(&self) -> bool {
         self.core.is_closed()
+    }
+
+    /// Whether time jumps to the next timer instead of being waited for.
+    #[getter]
+    fn _clock_is_virtual(&self) -> PyResult<bool> {
+        Ok(self.core.engine()?.clock_is_virtual())
+    }
+
+    /// Virtual time stands still while something goes on outside of the loop, until `_let_clock_go()`.
+    fn _hold_clock(&self) -> PyResult<()> {
+        self.core.engine().map(Engine::hold_clock)
+    }
+
+    #[pyo3(signature = (*_arguments))]
+    fn _let_clock_go(&self, _arguments: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.core.engine().map(Engine::let_clock_go)
     }
 
     /// The native part of close(): forgets all that waits and gives the descriptors back.

@@ -9,6 +9,7 @@
 //! this safe.
 
 mod ending;
+mod recording;
 mod showing;
 mod turn;
 mod watching;
@@ -31,6 +32,7 @@ use crate::inbox::Inbox;
 use crate::poll::{self, Event, Poller};
 use crate::pool::Pool;
 use crate::ready::{Order, Ready};
+use crate::recorder::{Level, Observed};
 use crate::short::Short;
 use crate::task::Canceller;
 use crate::timers::{TimerId, Timers};
@@ -69,6 +71,8 @@ pub struct Engine<H: Host> {
     cause: Cell<Cause>,
     /// The number of steps begun so far.
     steps: Cell<u64>,
+    /// How much is recorded.
+    level: Cell<Level>,
     /// How many turns ago the operating system was asked, and at which step and tick that was.
     unpolled: Cell<u32>,
     polled_at: Cell<(u64, u64)>,
@@ -81,7 +85,7 @@ pub struct Engine<H: Host> {
     /// Threads for calls that block, once there was one.
     pool: OnceCell<Pool>,
     /// How many calls on other threads virtual time has to wait for.
-    pub(crate) elsewhere: Cell<usize>,
+    elsewhere: Cell<usize>,
     /// The number of waits for descriptors begun so far.
     waits: Cell<u64>,
     stopping: Cell<bool>,
@@ -139,6 +143,7 @@ impl<H: Host> Engine<H> {
             events: Cell::default(),
             cause: Cell::new(Cause::OUTSIDE),
             steps: Cell::new(0),
+            level: Cell::default(),
             unpolled: Cell::new(0),
             polled_at: Cell::default(),
             quiet_looks: Cell::new(0),
@@ -167,6 +172,9 @@ impl<H: Host> Engine<H> {
     /// The one way in.
     #[inline]
     pub(crate) fn enqueue(&self, work: Work<H::Job>, cause: Cause) {
+        if self.level.get() > Level::Pulse {
+            self.record_wake(&work, cause);
+        }
         self.ready.with(|ready| ready.push(work, cause));
     }
 
@@ -203,15 +211,39 @@ impl<H: Host> Engine<H> {
         self.clock.now()
     }
 
+    /// Whether waiting is skipped by jumping ahead.
+    pub fn clock_is_virtual(&self) -> bool {
+        self.clock.is_virtual()
+    }
+
+    /// Something goes on outside of the loop (a thread, a child process) whose end it will hear of: virtual time stands
+    /// still until [`let_clock_go`](Self::let_clock_go).
+    pub fn hold_clock(&self) {
+        self.elsewhere.set(self.elsewhere.get() + 1);
+    }
+
+    /// It has ended.
+    pub fn let_clock_go(&self) {
+        self.elsewhere.set(self.elsewhere.get().saturating_sub(1));
+    }
+
     /// Sets a timer for `when` (nanoseconds of the loop's clock).
+    #[inline]
     pub fn timer(&self, when: u64, due: Due<H::Job>) -> TimerId {
+        if self.level.get() > Level::Pulse {
+            return self.record_timer(when, due);
+        }
         self.timers.with(|timers| timers.insert(when, due))
     }
 
     /// Cancels a timer. `None` if it has fired or was cancelled before.
     #[must_use = "dropping the value may run foreign code: do it where that is allowed"]
     pub fn cancel_timer(&self, id: TimerId) -> Option<Due<H::Job>> {
-        self.timers.with(|timers| timers.remove(id))
+        let due = self.timers.with(|timers| timers.remove(id))?;
+        if self.level.get() > Level::Pulse {
+            self.observe(Observed::TimerGone(id.sequence()));
+        }
+        Some(due)
     }
 
     // --- Rust tasks ------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ use crate::cause::{Cause, Kind};
 use crate::descriptors::{Direction, Watcher, split};
 use crate::host::Host;
 use crate::poll::{Event, RawFd};
+use crate::recorder::{Level, Observed};
 use crate::task::{self};
 
 /// How many turns may go by without a look at the operating system while there is work. A look is a system call (120 ns),
@@ -80,6 +81,9 @@ impl<H: Host> Engine<H> {
         self.steps.set(number);
         self.cause.set(Cause::new(Kind::Step, number));
         // Catching costs nothing measurable per step (tables, no code on the good path).
+        if self.level.get() > Level::Pulse {
+            self.record_begin(number, &work, cause);
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Host(job) => H::run(self, cx, job, cause),
             Work::Rust(runnable) => {
@@ -87,6 +91,9 @@ impl<H: Host> Engine<H> {
                 Ok(())
             }
         }));
+        if self.level.get() > Level::Pulse {
+            self.record_end(number);
+        }
         match outcome {
             Ok(result) => result,
             Err(panic) => {
@@ -129,11 +136,14 @@ impl<H: Host> Engine<H> {
         if busy || !self.remote.inbox.is_empty() {
             return poller.wait(Some(0), events);
         }
-        let deadline = self.timers.with(|timers| timers.next_deadline());
+        let next = self.timers.with(|timers| timers.earliest());
+        let deadline = next.map(|(_, when)| when);
         if let (Some(deadline), true, 0) = (deadline, self.clock.is_virtual(), self.elsewhere.get()) {
             poller.wait(Some(0), events)?;
             if events.is_empty() && self.remote.inbox.is_empty() {
+                self.observe(Observed::Sleeps(next));
                 self.clock.jump_to(deadline);
+                self.observe(Observed::Wakes);
             }
             return Ok(());
         }
@@ -145,8 +155,10 @@ impl<H: Host> Engine<H> {
         if is_short || !self.remote.inbox.fall_asleep() {
             return poller.wait(Some(0), events);
         }
+        self.observe(Observed::Sleeps(next));
         let waited = H::park(cx, || poller.wait(timeout, events));
         self.remote.inbox.wake_up();
+        self.observe(Observed::Wakes);
         waited
     }
 

@@ -64,6 +64,7 @@ impl Process {
             logger(py)?.call_method1("info", ("%r exited with return code %r", object, returncode))?;
         }
         state.returncode.set(Some(returncode));
+        core.engine()?.let_clock_go();
         let job = Job::Call(object.clone().unbind(), Self::tell_exit);
         core.soon_because(job, Cause::new(Kind::Child, state.pid as u64));
         // Nobody will tell a protocol that never heard of its child.

@@ -110,6 +110,8 @@ impl Process {
             Self::close(&this)?;
             return Err(error);
         }
+        // Until it has ended.
+        core.engine()?.hold_clock();
         Ok(this)
     }
 

@@ -1,0 +1,121 @@
+"""`loop._observe()` tells of everything that happens in a loop, and `clock="virtual"` makes waiting take no time."""
+
+import asyncio
+import socket
+import time
+
+import ferrio
+import pytest
+
+
+class Record(list):
+    """An observer that keeps what it is told."""
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *arguments: self.append((name, *arguments))
+
+
+@pytest.fixture
+def loop():
+    loop = ferrio.EventLoop(clock="virtual")
+    yield loop
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+def observed(loop, coroutine):
+    record = Record()
+    loop._observe(record)
+    loop.run_until_complete(coroutine)
+    loop._observe(None)
+    return record
+
+
+def test_a_sleep_is_told_from_the_timer_to_the_wake_up(loop):
+    async def main():
+        await asyncio.sleep(3600)
+
+    begun = loop.time()
+    record = observed(loop, main())
+    names = [name for name, *_ in record]
+    assert names[:10] == "queued begins timer_set ends sleeps wakes queued begins queued ends".split()
+    (timer,) = [event for event in record if event[0] == "timer_set"]
+    assert timer[2] == pytest.approx(begun + 3600) and record[4][1] == (timer[1], timer[2])
+    # Why it was made ready: by that timer, and the task then by the step that the timer's callback was.
+    assert record[6][2:] == ("timer", timer[1])
+    task, step = record[1][2], record[7][1]
+    assert isinstance(task, asyncio.Task) and record[8] == ("queued", task, "step", step)
+
+
+def test_a_descriptors_news_is_the_cause(loop):
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+
+    async def main():
+        loop.call_later(1, peer.send, b"x")
+        assert await loop.sock_recv(ours, 10) == b"x"
+
+    with ours, peer:
+        record = observed(loop, main())
+        causes = {event[-2:] for event in record if event[0] == "queued"}
+        assert ("descriptor", 2 * ours.fileno()) in causes
+
+
+def test_an_observer_that_raises_is_reported_and_changes_nothing(loop, monkeypatch):
+    reported = []
+    monkeypatch.setattr("sys.unraisablehook", lambda problem: reported.append(problem.exc_value))
+
+    class Broken:
+        def begins(self, *arguments):
+            raise ValueError("broken")
+
+        queued = ends = timer_set = timer_gone = sleeps = wakes = lambda self, *arguments: None
+
+    loop._observe(Broken())
+    assert loop.run_until_complete(asyncio.sleep(1, "result")) == "result"
+    assert reported and {str(error) for error in reported} == {"broken"}
+
+
+def test_virtual_time_jumps_and_loses_nothing_of_the_order(loop):
+    async def main():
+        order = []
+        for delay in (3, 1, 2, 1):
+            loop.call_later(delay, order.append, delay)
+        begun = loop.time()
+        await asyncio.sleep(10_000)
+        return order, loop.time() - begun
+
+    begun = time.monotonic()
+    assert loop.run_until_complete(main()) == ([1, 1, 2, 3], pytest.approx(10_000))
+    assert time.monotonic() - begun < 1000
+
+
+def test_virtual_time_stands_still_while_a_thread_or_a_child_works(loop):
+    async def main():
+        async with asyncio.timeout(0.001):
+            await loop.run_in_executor(None, time.sleep, 0.05)
+        async with asyncio.timeout(0.001):
+            process = await asyncio.create_subprocess_exec("sleep", "0.05")
+            await process.wait()
+
+    loop.run_until_complete(main())
+
+
+def test_an_unknown_clock_is_refused():
+    with pytest.raises(ValueError, match="'sundial'"):
+        ferrio.EventLoop(clock="sundial")
+    with pytest.raises(TypeError):
+        ferrio.EventLoop(3)
+
+
+def test_a_subclass_may_take_arguments_of_its_own():
+    class Own(ferrio.EventLoop):
+        def __init__(self, name, *, colour):
+            super().__init__(clock="real")
+            self.name = name, colour
+
+    loop = Own("it", colour="red")
+    assert loop.name == ("it", "red") and not loop._clock_is_virtual
+    loop.close()

@@ -170,3 +170,10 @@ def warn_outside_asyncio(message):
     """Warn in the name of the first caller who is neither ferrio nor asyncio."""
     inside = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
     warnings.warn(message, DeprecationWarning, skip_file_prefixes=inside)
+
+
+def write_snapshot(loop):
+    """Leave in the process's page what everything in the loop waits for (called by the loop, between two turns)."""
+    from . import _snapshot
+
+    _snapshot.write(loop)

@@ -46,7 +46,7 @@ def _introduce(loop_class):
         (step,) = probe.scheduled
         step()
         ((wakeup, _context),) = future._callbacks
-        recognise_task_steps(loop_class, step, wakeup)
+        recognise_task_steps(loop_class, step, wakeup, task)
     finally:
         asyncio._set_running_loop(None)
     task._log_destroy_pending = False

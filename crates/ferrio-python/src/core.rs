@@ -33,6 +33,7 @@ use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
 use crate::observing;
+use crate::recording;
 use crate::step::TaskStep;
 
 /// What a native step does: it gets the object that asked for it.
@@ -506,6 +507,9 @@ impl Host for PyHost {
         if engine.host.debug.load(Ordering::Relaxed) {
             return run_in_debug(engine, py, job);
         }
+        if engine.is_flight() {
+            return recording::run(engine, py, job);
+        }
         run(engine, py, job)
     }
 
@@ -533,6 +537,20 @@ impl Host for PyHost {
         observing::tell(engine, event);
     }
 
+    fn key(job: &Job) -> u64 {
+        recording::key(job)
+    }
+
+    fn name(job: &Job) -> (String, u32) {
+        recording::name(job)
+    }
+
+    fn snapshot(engine: &Engine<Self>, py: Python<'_>) {
+        if let Some(the_loop) = engine.host.loop_object(py) {
+            recording::snapshot(&the_loop);
+        }
+    }
+
     fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {
         let error = PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic)));
         if let Err(error) = report_from(engine, py, error, py.None().bind(py)) {
@@ -542,7 +560,7 @@ impl Host for PyHost {
 }
 
 #[inline]
-fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
     match job {
         Job::Handle(handle) => handle::run(py, &handle.into_bound(py)),
         Job::Step(step) => step.run(py, || engine.host.loop_object(py)),

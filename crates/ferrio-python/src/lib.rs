@@ -13,6 +13,7 @@ mod handle;
 mod imports;
 mod observing;
 mod operation;
+mod recording;
 #[cfg(unix)]
 mod server;
 mod step;
@@ -34,6 +35,11 @@ mod _ferrio {
     use crate::awaitable::Awaitable;
     #[pymodule_export]
     use crate::event_loop::Loop;
+    #[cfg(target_os = "linux")]
+    #[pymodule_export]
+    use crate::recording::signal_thread;
+    #[pymodule_export]
+    use crate::recording::{PageView, announce_signal, page_folder, page_path, want_level};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;

@@ -37,13 +37,20 @@ struct Signs {
     step_class: Py<PyAny>,
     /// The C function behind every wake-up.
     wakeup: ffi::PyCFunction,
+    /// Where in a step its task is, in bytes, if that could be found.
+    task_offset: Option<usize>,
 }
 
 static SIGNS: PyOnceLock<Signs> = PyOnceLock::new();
 
 /// Has steps and wake-ups like these two be recognised on loops of this very class.
 #[pyfunction]
-pub fn recognise_task_steps(loop_class: Bound<'_, PyAny>, step: &Bound<'_, PyAny>, wakeup: &Bound<'_, PyAny>) {
+pub fn recognise_task_steps(
+    loop_class: Bound<'_, PyAny>,
+    step: &Bound<'_, PyAny>,
+    wakeup: &Bound<'_, PyAny>,
+    task: &Bound<'_, PyAny>,
+) {
     let py = loop_class.py();
     // SAFETY: the check comes first.
     let function = unsafe {
@@ -53,9 +60,26 @@ pub fn recognise_task_steps(loop_class: Bound<'_, PyAny>, step: &Bound<'_, PyAny
         ffi::PyCFunction_GetFunction(wakeup.as_ptr())
     };
     let Some(wakeup) = function else { return };
-    let signs = Signs { loop_class: loop_class.unbind(), step_class: step.get_type().into_any().unbind(), wakeup };
+    let signs = Signs {
+        loop_class: loop_class.unbind(),
+        step_class: step.get_type().into_any().unbind(),
+        wakeup,
+        task_offset: offset_of(step, task),
+    };
     // Those of the first loop class hold for all of the process.
     drop(SIGNS.set(py, signs));
+}
+
+/// Where in `holder` there is a pointer to `held`.
+fn offset_of(holder: &Bound<'_, PyAny>, held: &Bound<'_, PyAny>) -> Option<usize> {
+    let word = size_of::<*mut ffi::PyObject>();
+    // SAFETY: a living object is as large as its type says, and made of words; they are only compared.
+    unsafe {
+        let size = (*ffi::Py_TYPE(holder.as_ptr())).tp_basicsize as usize;
+        let words = holder.as_ptr().cast::<*mut ffi::PyObject>();
+        let places = size_of::<ffi::PyObject>() / word..size / word;
+        places.into_iter().find(|place| *words.add(*place) == held.as_ptr()).map(|place| place * word)
+    }
 }
 
 /// The entry for a `call_soon` with these arguments, if a Task or a Future of C has called it.
@@ -115,6 +139,23 @@ impl TaskStep {
         let context = self.context.bind(the_loop.py()).clone();
         // SAFETY: callable and arguments are held by this step.
         unsafe { handle::new(the_loop, self.callable.as_ptr(), &arguments, context) }
+    }
+
+    /// The address of the task whose step it is, without asking Python; the caller is attached.
+    pub fn task_address(&self) -> usize {
+        let callable = self.callable.as_ptr();
+        // SAFETY: attached, as the caller promises. A wake-up is a builtin method of its task; in a step the task stands
+        // where `recognise_task_steps` found it in another of the same type.
+        unsafe {
+            if self.future.is_some() {
+                return ffi::PyCFunction_GetSelf(callable) as usize;
+            }
+            let signs = SIGNS.get(Python::assume_attached());
+            match signs.and_then(|signs| signs.task_offset) {
+                Some(offset) => *callable.byte_add(offset).cast::<usize>(),
+                None => self.task(Python::assume_attached()).as_ptr() as usize,
+            }
+        }
     }
 
     /// The task whose step it is; the callable itself if that does not tell.

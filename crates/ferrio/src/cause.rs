@@ -50,6 +50,16 @@ impl Cause {
         Cause::new(Kind::Descriptor, ((fd as u64) << 1) | write as u64)
     }
 
+    /// As it is stored.
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
+    /// What was stored.
+    pub const fn from_word(word: u64) -> Self {
+        Cause(word)
+    }
+
     /// The kind of cause.
     pub const fn kind(self) -> Kind {
         match (self.0 >> PAYLOAD_BITS) as u8 {

@@ -40,6 +40,24 @@ pub trait Host: Sized + 'static {
         let _ = (engine, event);
     }
 
+    /// What tells the subject of a job from others while it lives (its address, say). For the flight record.
+    fn key(job: &Self::Job) -> u64 {
+        let _ = job;
+        0
+    }
+
+    /// What people call that subject, and its own number (`fetch`, 12 for `Task-12`; 0 for none).
+    fn name(job: &Self::Job) -> (String, u32) {
+        let _ = job;
+        Default::default()
+    }
+
+    /// Somebody who looks at this process wants to know what everything in the loop waits for, or it is time to leave
+    /// that for whoever looks later: [`Engine::write_snapshot`].
+    fn snapshot(engine: &Engine<Self>, cx: Self::Cx<'_>) {
+        let _ = (engine, cx);
+    }
+
     /// A step panicked; the loop goes on.
     fn panicked(engine: &Engine<Self>, cx: Self::Cx<'_>, panic: Box<dyn Any + Send>);
 }

@@ -110,16 +110,16 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Takes out the earliest timer that is due at `now`, if there is one.
-    pub fn pop_due(&mut self, now: u64) -> Option<(TimerId, T)> {
+    /// Takes out the earliest timer that is due at `now`, if there is one, with its deadline.
+    pub fn pop_due(&mut self, now: u64) -> Option<(TimerId, u64, T)> {
         if self.next_deadline()? > now {
             return None;
         }
-        let Reverse(Deadline { sequence, slot, .. }) = self.heap.pop()?;
+        let Reverse(Deadline { when, sequence, slot }) = self.heap.pop()?;
         let value = self.slots[slot as usize].value.take()?;
         self.free.push(slot);
         self.living -= 1;
-        Some((TimerId { sequence, slot }, value))
+        Some((TimerId { sequence, slot }, when, value))
     }
 
     /// Empties the heap and hands out everything that was waiting, in no particular order.
@@ -171,7 +171,7 @@ mod tests {
             timers.insert(5, name);
         }
         timers.insert(4, "first");
-        let fired: Vec<_> = std::iter::from_fn(|| timers.pop_due(5)).map(|(_, name)| name).collect();
+        let fired: Vec<_> = std::iter::from_fn(|| timers.pop_due(5)).map(|(_, _, name)| name).collect();
         assert_eq!(fired, ["first", "a", "b", "c"]);
     }
 

@@ -59,7 +59,7 @@ proptest! {
                 TimerStep::Cancel(_) => {}
                 TimerStep::Pass(time) => {
                     now += time;
-                    while let Some((id, value)) = timers.pop_due(now) {
+                    while let Some((id, _, value)) = timers.pop_due(now) {
                         let ((when, sequence), expected) = model.pop_first().expect("the model has it, too");
                         prop_assert!(when <= now);
                         prop_assert_eq!((id.sequence(), value), (sequence, expected));

@@ -2,6 +2,7 @@
 //!
 //! Measured per `call_soon` on 3.14: PyO3 method, PyO3 handle 76 ns; raw method, raw handle 50 ns; a bare C loop 48 ns.
 
+pub mod bound_method;
 pub mod buffer;
 pub mod bytes;
 pub mod c_method;

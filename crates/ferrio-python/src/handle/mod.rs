@@ -19,6 +19,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use crate::core::{Core, Job};
+use crate::ffi::bound_method::function_of;
 
 use types::make_types;
 
@@ -167,6 +168,27 @@ fn raw(handle: &Bound<'_, PyAny>) -> *mut HandleObject {
 /// Whether the object is a `TimerHandle`.
 pub fn is_timer(object: &Bound<'_, PyAny>) -> bool {
     TYPES.get(object.py()).is_some_and(|types| object.get_type().is(&types.timer))
+}
+
+/// The address of the code that the callback runs, as far as that is easily told: the same for every handle that calls
+/// it.
+pub fn code_address(handle: &Py<PyAny>) -> usize {
+    let object = handle.as_ptr().cast::<HandleObject>();
+    // SAFETY: only handles come here, and callers are attached; each check comes before what it allows. (A handle that
+    // has let go of its callback has none.)
+    unsafe {
+        if (*object).callback.is_null() {
+            return 0;
+        }
+        let callback = function_of((*object).callback);
+        if ffi::PyFunction_Check(callback) != 0 {
+            ffi::PyFunction_GetCode(callback) as usize
+        } else if ffi::PyCFunction_CheckExact(callback) != 0 {
+            ffi::PyCFunction_GetFunction(callback).map_or(0, |function| function as usize)
+        } else {
+            ffi::Py_TYPE(callback) as usize
+        }
+    }
 }
 
 /// Marks a handle that runs many times.

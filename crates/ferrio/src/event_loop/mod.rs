@@ -32,10 +32,11 @@ use crate::inbox::Inbox;
 use crate::poll::{self, Event, Poller};
 use crate::pool::Pool;
 use crate::ready::{Order, Ready};
-use crate::recorder::{Level, Observed};
+use crate::recorder::Observed;
 use crate::short::Short;
 use crate::task::Canceller;
 use crate::timers::{TimerId, Timers};
+use recording::Recording;
 
 /// What the ready queue holds.
 pub(crate) enum Work<J> {
@@ -71,8 +72,7 @@ pub struct Engine<H: Host> {
     cause: Cell<Cause>,
     /// The number of steps begun so far.
     steps: Cell<u64>,
-    /// How much is recorded.
-    level: Cell<Level>,
+    recording: Recording,
     /// How many turns ago the operating system was asked, and at which step and tick that was.
     unpolled: Cell<u32>,
     polled_at: Cell<(u64, u64)>,
@@ -126,11 +126,8 @@ impl<H: Host> Engine<H> {
         fork::watch_forks();
         let poller = Poller::new()?;
         static LOOPS: AtomicU64 = AtomicU64::new(0);
-        let remote = Arc::new(Remote {
-            id: LOOPS.fetch_add(1, Ordering::Relaxed),
-            inbox: Inbox::default(),
-            waker: Mutex::new(Some(poller.waker())),
-        });
+        let id = LOOPS.fetch_add(1, Ordering::Relaxed);
+        let remote = Arc::new(Remote { id, inbox: Inbox::default(), waker: Mutex::new(Some(poller.waker())) });
         Ok(Engine {
             host,
             clock,
@@ -143,7 +140,7 @@ impl<H: Host> Engine<H> {
             events: Cell::default(),
             cause: Cell::new(Cause::OUTSIDE),
             steps: Cell::new(0),
-            level: Cell::default(),
+            recording: Recording::new(id),
             unpolled: Cell::new(0),
             polled_at: Cell::default(),
             quiet_looks: Cell::new(0),
@@ -172,7 +169,7 @@ impl<H: Host> Engine<H> {
     /// The one way in.
     #[inline]
     pub(crate) fn enqueue(&self, work: Work<H::Job>, cause: Cause) {
-        if self.level.get() > Level::Pulse {
+        if self.recording.is_flight() {
             self.record_wake(&work, cause);
         }
         self.ready.with(|ready| ready.push(work, cause));
@@ -230,7 +227,7 @@ impl<H: Host> Engine<H> {
     /// Sets a timer for `when` (nanoseconds of the loop's clock).
     #[inline]
     pub fn timer(&self, when: u64, due: Due<H::Job>) -> TimerId {
-        if self.level.get() > Level::Pulse {
+        if self.recording.is_flight() {
             return self.record_timer(when, due);
         }
         self.timers.with(|timers| timers.insert(when, due))
@@ -240,9 +237,7 @@ impl<H: Host> Engine<H> {
     #[must_use = "dropping the value may run foreign code: do it where that is allowed"]
     pub fn cancel_timer(&self, id: TimerId) -> Option<Due<H::Job>> {
         let due = self.timers.with(|timers| timers.remove(id))?;
-        if self.level.get() > Level::Pulse {
-            self.observe(Observed::TimerGone(id.sequence()));
-        }
+        self.observe(Observed::TimerGone(id.sequence()));
         Some(due)
     }
 

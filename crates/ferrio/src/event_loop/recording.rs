@@ -1,50 +1,384 @@
-//! The loop under observation: what happens at the levels above [`Level::Pulse`], kept out of the hot functions.
+//! What a loop writes down of itself, kept out of the hot functions: see [`recorder`](crate::recorder).
+//!
+//! Pulse costs a store per step, two per turn and two readings of the clock per sleep; the rest is behind one branch.
+
+use std::cell::Cell;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{Due, Engine, Work};
 use crate::cause::Cause;
 use crate::host::Host;
-use crate::recorder::{Level, Observed};
+use crate::recorder::page::{Page, SLOTS, SLOW_TURN, SNAPSHOT, SNAPSHOTS, Slot, State, add};
+use crate::recorder::ring::{self, Kind, Pen};
+use crate::recorder::{Level, Observed, file, stamp};
+use crate::short::Short;
 use crate::timers::TimerId;
 
-impl<H: Host> Engine<H> {
-    /// How much is recorded.
-    pub fn level(&self) -> Level {
-        self.level.get()
+/// Without the feature nothing below is compiled into the loop.
+const ON: bool = cfg!(feature = "recorder");
+
+/// Nanoseconds after the first run begins until a loop leaves a snapshot that nobody has asked for.
+const FIRST_SNAPSHOT: u64 = 1_000_000_000;
+
+/// One loop's part of the record.
+pub(super) struct Recording {
+    level: Cell<Level>,
+    slot: Cell<&'static Slot>,
+    /// Its place in the page; [`SLOTS`] if it is in none.
+    index: Cell<usize>,
+    pen: Short<Pen>,
+    /// What the page's header said when it was last looked at.
+    wanted: Cell<u32>,
+    answered: Cell<u32>,
+    /// When the next snapshot is due, in nanoseconds of the monotonic clock.
+    snapshot_due: Cell<u64>,
+    /// What runs, and since which stamp; or since when the loop sleeps.
+    subject: Cell<u64>,
+    begun: Cell<u64>,
+}
+
+impl Recording {
+    pub(super) fn new(number: u64) -> Self {
+        let (slot, index) = claim(number);
+        let level = if ON { Level::Pulse } else { Level::Off };
+        Recording {
+            level: Cell::new(level),
+            slot: Cell::new(slot),
+            index: Cell::new(index),
+            pen: Short::default(),
+            wanted: Cell::new(level as u32),
+            answered: Cell::new(0),
+            snapshot_due: Cell::new(0),
+            subject: Cell::new(0),
+            begun: Cell::new(0),
+        }
     }
 
-    /// Changes how much is recorded, from now on.
+    #[inline]
+    pub(super) fn is_flight(&self) -> bool {
+        ON && self.level.get() > Level::Pulse
+    }
+
+    #[inline]
+    pub(super) fn count_step(&self, number: u64) {
+        if ON {
+            self.slot.get().steps.store(number, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_turn(&self) {
+        if ON {
+            add(&self.slot.get().turns, 1);
+        }
+    }
+
+    #[inline]
+    pub(super) fn count_late(&self, nanoseconds: u64) {
+        if ON {
+            self.slot.get().late.add(nanoseconds);
+        }
+    }
+
+    /// The run has ended.
+    pub(super) fn idle(&self) {
+        if ON {
+            self.slot.get().set_state(State::Idle);
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        let slot = self.slot.get();
+        if self.index.get() < SLOTS {
+            slot.set_state(State::Free);
+        } else {
+            spare().push(slot);
+        }
+    }
+}
+
+/// Slots for loops that found none free in the page: there are as many as such loops ever lived at once.
+fn spare() -> std::sync::MutexGuard<'static, Vec<&'static Slot>> {
+    static SPARE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn claim(number: u64) -> (&'static Slot, usize) {
+    if ON {
+        let page = Page::own();
+        if let Some((index, slot)) = page.claim_slot(number) {
+            return (slot, index);
+        }
+    }
+    (spare().pop().unwrap_or_else(|| Box::leak(Slot::private())), SLOTS)
+}
+
+/// The kernel's number of this thread.
+fn thread_number() -> u32 {
+    #[cfg(target_os = "linux")]
+    {
+        thread_local!(static NUMBER: Cell<(u32, u32)> = const { Cell::new((0, 0)) });
+        let forks = crate::fork::count();
+        let (number, at) = NUMBER.get();
+        if number != 0 && at == forks {
+            return number;
+        }
+        // SAFETY: no arguments, cannot fail.
+        let number = unsafe { libc::gettid() } as u32;
+        NUMBER.set((number, forks));
+        number
+    }
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
+fn store(counter: &AtomicU64, value: u64) {
+    counter.store(value, Ordering::Relaxed);
+}
+
+fn store32(counter: &AtomicU32, value: usize) {
+    counter.store(value.try_into().unwrap_or(u32::MAX), Ordering::Relaxed);
+}
+
+impl<H: Host> Engine<H> {
+    /// Whether wake-ups and steps are recorded one by one.
+    #[inline]
+    pub fn is_flight(&self) -> bool {
+        self.recording.is_flight()
+    }
+
+    /// How much is recorded.
+    pub fn level(&self) -> Level {
+        self.recording.level.get()
+    }
+
+    /// Changes how much is recorded, from now on. Flight needs memory for its ring: without it nothing changes.
     pub fn set_level(&self, level: Level) {
-        self.level.set(level);
+        if !ON || (level == Level::Flight && !ring::prepare(Page::own())) {
+            return;
+        }
+        self.recording.level.set(level);
+        self.tell_time();
     }
 
     /// Tells the host, if it wants to know.
     #[inline]
     pub(super) fn observe(&self, event: Observed<'_, H::Job>) {
-        if self.level.get() == Level::Deep {
+        if ON && self.recording.level.get() == Level::Deep {
             H::observe(self, event);
         }
     }
 
-    #[cold]
+    /// The job's subject is over: another may have its key.
+    pub fn forget_subject(&self, key: u64) {
+        self.recording.pen.with(|pen| pen.forget(key));
+    }
+
+    // --- flight ------------------------------------------------------------------------------------------------------
+
+    fn subject(&self, work: &Work<H::Job>) -> u64 {
+        let (page, index) = (Page::own(), self.recording.index.get());
+        let (key, job) = work.job().map_or((0, None), |job| (H::key(job), Some(job)));
+        // The name is asked for outside of the borrow: it may be foreign code that knows it.
+        if let Some(known) = self.recording.pen.with(|pen| pen.known(page, key)) {
+            return known;
+        }
+        let name = job.map_or_else(|| ("a Rust future".to_owned(), 0), H::name);
+        self.recording.pen.with(|pen| pen.introduce(page, index, key, name))
+    }
+
+    #[inline(never)]
     pub(super) fn record_wake(&self, work: &Work<H::Job>, cause: Cause) {
         self.observe(Observed::Queued(work.job(), cause));
+        if self.recording.level.get() == Level::Flight {
+            let subject = self.subject(work);
+            ring::write(Page::own(), Kind::Wake, self.recording.index.get(), subject, 0, cause, stamp::now());
+        }
     }
 
-    #[cold]
+    #[inline(never)]
     pub(super) fn record_begin(&self, number: u64, work: &Work<H::Job>, cause: Cause) {
         self.observe(Observed::Begins(number, work.job(), cause));
+        if self.recording.level.get() == Level::Flight {
+            self.recording.subject.set(self.subject(work));
+            self.recording.begun.set(stamp::now());
+        }
     }
 
-    #[cold]
-    pub(super) fn record_end(&self, number: u64) {
+    #[inline(never)]
+    pub(super) fn record_end(&self, number: u64, cause: Cause) {
         self.observe(Observed::Ends(number));
+        let Recording { level, index, subject, begun, .. } = &self.recording;
+        if level.get() == Level::Flight && begun.get() != 0 {
+            let word = ring::step_word(number, stamp::now().saturating_sub(begun.get()));
+            ring::write(Page::own(), Kind::Step, index.get(), subject.get(), word, cause, begun.replace(0));
+        }
     }
 
-    #[cold]
+    #[inline(never)]
     pub(super) fn record_timer(&self, when: u64, due: Due<H::Job>) -> TimerId {
         let job = if let Due::Job(job) = &due { Some(job) } else { None };
-        self.observe(Observed::TimerSet(self.timers.with(|timers| timers.upcoming()), when, job));
+        let number = self.timers.with(|timers| timers.upcoming());
+        self.observe(Observed::TimerSet(number, when, job));
+        if self.recording.level.get() == Level::Flight {
+            let (page, index) = (Page::own(), self.recording.index.get());
+            ring::write(page, Kind::Timer, index, number, when, self.cause.get(), stamp::now());
+        }
         self.timers.with(|timers| timers.insert(when, due))
+    }
+
+    // --- pulse -------------------------------------------------------------------------------------------------------
+
+    pub(super) fn record_run(&self) {
+        if ON {
+            let (slot, now) = (self.recording.slot.get(), self.now());
+            slot.thread.store(thread_number(), Ordering::Relaxed);
+            [&slot.run_began, &slot.since, &slot.looked].into_iter().for_each(|moment| store(moment, now));
+            slot.set_state(State::Running);
+            if self.recording.snapshot_due.get() == 0 {
+                self.recording.snapshot_due.set(now + FIRST_SNAPSHOT);
+            }
+        }
+    }
+
+    /// The loop has looked for news, at this tick of the clock.
+    #[inline]
+    pub(super) fn record_look(&self, cx: H::Cx<'_>, tick: u64) {
+        if !ON {
+            return;
+        }
+        let (slot, header) = (self.recording.slot.get(), &Page::own().header);
+        let looked = slot.looked.load(Ordering::Relaxed);
+        store(&slot.looked, tick);
+        if looked != 0 && tick.saturating_sub(looked) >= SLOW_TURN {
+            self.record_slow(tick, tick - looked);
+        }
+        if header.level.load(Ordering::Relaxed) != self.recording.wanted.get()
+            || header.requests.load(Ordering::Relaxed) != self.recording.answered.get()
+            || tick >= self.recording.snapshot_due.get()
+            || self.recording.is_flight()
+        {
+            self.heed_page(cx, tick);
+        }
+    }
+
+    #[cold]
+    fn record_slow(&self, now: u64, length: u64) {
+        let slot = self.recording.slot.get();
+        slot.slow_turns.fetch_add(1, Ordering::Relaxed);
+        if length > slot.longest_turn.load(Ordering::Relaxed) {
+            store(&slot.longest_turn, length);
+            store(&slot.longest_turn_at, now);
+        }
+    }
+
+    /// Does what the page's header asks for.
+    #[inline(never)]
+    fn heed_page(&self, cx: H::Cx<'_>, tick: u64) {
+        let (recording, header) = (&self.recording, &Page::own().header);
+        self.tell_time();
+        let wanted = header.level.load(Ordering::Relaxed);
+        if wanted != recording.wanted.replace(wanted) {
+            self.set_level(Level::from_number(wanted));
+        }
+        let requests = header.requests.load(Ordering::Acquire);
+        if requests != recording.answered.replace(requests) || tick >= recording.snapshot_due.get() {
+            let begun = self.now();
+            // Whatever it costs, it costs a hundredth of the time at the most.
+            recording.snapshot_due.set(u64::MAX);
+            H::snapshot(self, cx);
+            let cost = self.now().saturating_sub(begun);
+            recording.snapshot_due.set(begun.saturating_add(FIRST_SNAPSHOT.max(100 * cost)));
+        }
+    }
+
+    /// Takes down what a stamp and the clock say at this moment.
+    fn tell_time(&self) {
+        let header = &Page::own().header;
+        store(&header.moments[1][0], stamp::now());
+        store(&header.moments[1][1], crate::clock::Clock::Real.now());
+    }
+
+    pub(super) fn record_sleep(&self, next: Option<(u64, u64)>) {
+        if !ON {
+            return;
+        }
+        self.observe(Observed::Sleeps(next));
+        let (slot, now) = (self.recording.slot.get(), self.now());
+        let (since, looked) = (slot.since.load(Ordering::Relaxed), slot.looked.load(Ordering::Relaxed));
+        slot.busy.add(now.saturating_sub(since));
+        if looked != 0 && now.saturating_sub(looked) >= SLOW_TURN {
+            self.record_slow(now, now - looked);
+        }
+        slot.late.fade(now);
+        slot.busy.fade(now);
+        store(&slot.since, now);
+        store(&slot.looked, 0);
+        add(&slot.sleeps, 1);
+        store32(&slot.timers, self.timers.with(|timers| timers.len()));
+        slot.set_state(State::Asleep);
+        if self.recording.is_flight() {
+            self.recording.begun.set(stamp::now());
+        }
+    }
+
+    pub(super) fn record_awake(&self) {
+        if !ON {
+            return;
+        }
+        let (slot, now) = (self.recording.slot.get(), self.now());
+        slot.set_state(State::Running);
+        add(&slot.slept, now.saturating_sub(slot.since.load(Ordering::Relaxed)));
+        store(&slot.since, now);
+        if self.recording.level.get() == Level::Flight && self.recording.begun.get() != 0 {
+            let begun = self.recording.begun.replace(0);
+            let (page, index) = (Page::own(), self.recording.index.get());
+            ring::write(page, Kind::Sleep, index, 0, stamp::now(), Cause::OUTSIDE, begun);
+        }
+        self.observe(Observed::Wakes);
+    }
+
+    // --- snapshots ---------------------------------------------------------------------------------------------------
+
+    /// Leaves a text in the page that tells what everything waits for; the newest counts. False if there is no room for
+    /// it (texts of more than [`SNAPSHOT`] bytes, many loops, a full tmpfs).
+    pub fn write_snapshot(&self, text: &[u8]) -> bool {
+        let (page, slot, index) = (Page::own(), self.recording.slot.get(), self.recording.index.get());
+        if !ON || index >= SNAPSHOTS || text.len() > SNAPSHOT {
+            return false;
+        }
+        let first = slot.snapshots.iter().all(|snapshot| snapshot.length.load(Ordering::Relaxed) == 0);
+        if first && !file::reserve(offset_of!(Page, snapshots) + index * 2 * SNAPSHOT, 2 * SNAPSHOT) {
+            page.header.missing.fetch_or(2, Ordering::Relaxed);
+            return false;
+        }
+        let next = (slot.newest.load(Ordering::Relaxed) as usize + 1) & 1;
+        let about = &slot.snapshots[next];
+        about.sequence.fetch_add(1, Ordering::AcqRel);
+        for (place, byte) in page.snapshots.0[index][next].iter().zip(text) {
+            place.store(*byte, Ordering::Relaxed);
+        }
+        about.length.store(text.len() as u64, Ordering::Relaxed);
+        about.at.store(crate::clock::Clock::Real.now(), Ordering::Relaxed);
+        about.sequence.fetch_add(1, Ordering::Release);
+        slot.answered.store(self.recording.answered.get(), Ordering::Relaxed);
+        slot.newest.store(next as u32, Ordering::Release);
+        true
+    }
+
+    /// In the child of a fork: a page of its own.
+    pub(super) fn record_after_fork(&self) {
+        if ON {
+            file::after_fork();
+            let (slot, index) = claim(self.remote.id);
+            self.recording.slot.set(slot);
+            self.recording.index.set(index);
+            drop(self.recording.pen.with(std::mem::take));
+        }
     }
 }
 

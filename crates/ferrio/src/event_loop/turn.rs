@@ -8,7 +8,7 @@ use crate::cause::{Cause, Kind};
 use crate::descriptors::{Direction, Watcher, split};
 use crate::host::Host;
 use crate::poll::{Event, RawFd};
-use crate::recorder::{Level, Observed};
+use crate::recorder::Observed;
 use crate::task::{self};
 
 /// How many turns may go by without a look at the operating system while there is work. A look is a system call (120 ns),
@@ -35,6 +35,7 @@ impl<H: Host> Engine<H> {
         let _current = task::Current::enter(self);
         // The first turn of a run looks.
         self.unpolled.set(UNPOLLED_TURNS);
+        self.record_run();
         let result = loop {
             if let Err(abort) = self.turn(cx) {
                 break Err(abort);
@@ -45,6 +46,7 @@ impl<H: Host> Engine<H> {
         };
         self.stopping.set(false);
         H::settle(self, cx);
+        self.recording.idle();
         result
     }
 
@@ -62,8 +64,11 @@ impl<H: Host> Engine<H> {
         } else {
             self.poll(cx)?;
             self.unpolled.set(0);
-            self.polled_at.set((self.steps.get(), self.clock.tick()));
+            let tick = self.clock.tick();
+            self.polled_at.set((self.steps.get(), tick));
+            self.record_look(cx, tick);
         }
+        self.recording.count_turn();
         self.fire_timers();
         let mut left = self.ready_len();
         while left > 0 {
@@ -81,7 +86,8 @@ impl<H: Host> Engine<H> {
         self.steps.set(number);
         self.cause.set(Cause::new(Kind::Step, number));
         // Catching costs nothing measurable per step (tables, no code on the good path).
-        if self.level.get() > Level::Pulse {
+        self.recording.count_step(number);
+        if self.recording.is_flight() {
             self.record_begin(number, &work, cause);
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| match work {
@@ -91,8 +97,8 @@ impl<H: Host> Engine<H> {
                 Ok(())
             }
         }));
-        if self.level.get() > Level::Pulse {
-            self.record_end(number);
+        if self.recording.is_flight() {
+            self.record_end(number, cause);
         }
         match outcome {
             Ok(result) => result,
@@ -155,10 +161,10 @@ impl<H: Host> Engine<H> {
         if is_short || !self.remote.inbox.fall_asleep() {
             return poller.wait(Some(0), events);
         }
-        self.observe(Observed::Sleeps(next));
+        self.record_sleep(next);
         let waited = H::park(cx, || poller.wait(timeout, events));
         self.remote.inbox.wake_up();
-        self.observe(Observed::Wakes);
+        self.record_awake();
         waited
     }
 
@@ -211,8 +217,9 @@ impl<H: Host> Engine<H> {
             return;
         }
         let now = self.now();
-        while let Some((id, due)) = self.timers.with(|timers| timers.pop_due(now)) {
+        while let Some((id, when, due)) = self.timers.with(|timers| timers.pop_due(now)) {
             let cause = Cause::new(Kind::Timer, id.sequence());
+            self.recording.count_late(now.saturating_sub(when));
             match due {
                 Due::Job(job) => self.enqueue(Work::Host(job), cause),
                 Due::Wake(waker) => {

@@ -255,6 +255,7 @@ impl<H: Host> Engine<H> {
     /// The operating system's, if it has no descriptors left. The parent's poller is let go of all the same.
     pub fn after_fork(&self) -> io::Result<()> {
         self.forks.set(fork::count());
+        self.record_after_fork();
         let opened = self.poller.with(|poller| poller.is_some()).then(Poller::new).transpose();
         let (poller, result) = match opened {
             Ok(poller) => (poller.map(Arc::new), Ok(())),

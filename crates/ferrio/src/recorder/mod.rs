@@ -2,12 +2,35 @@
 //!
 //! Four [`Level`]s, of which each keeps what the one before keeps. Everything hangs on the loop's four seams: the way in
 //! with its cause, the way out, the clock, the step counter; nothing else in the engine knows that it is recorded.
+//!
+//! What is kept lies in the process's *page*: memory that is also a file on tmpfs, its user's alone. Whoever wants
+//! to look maps that file ([`reading`]); the loop need not answer, so it may be blocked, stopped or dead. Nothing of
+//! a program's data is in it: names of functions and tasks, descriptors' numbers, times.
+//!
+//! * `page`: what is where in that memory, and the counters of a loop (pulse)
+//! * `ring`: wake-ups and steps, the newest so many (flight)
+//! * `stamp`: the time of a record, for nine nanoseconds
+//! * `file`: where the file lives; forks, exits, leftovers
+//! * [`reading`]: another process's page
+
+pub(crate) mod file;
+pub(crate) mod page;
+pub mod reading;
+pub(crate) mod ring;
+pub(crate) mod stamp;
+
+pub use file::{KEPT, STACKS, SUFFIX, folder, path};
+pub use page::State;
+pub use ring::Kind;
+
+use crate::cause::Cause;
+use page::Page;
 
 /// How much is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
-    /// Nothing.
+    /// Nothing. Only a build without the feature `recorder` has it.
     Off = 0,
     /// Counters: what a turn can afford. The default.
     #[default]
@@ -18,12 +41,23 @@ pub enum Level {
     Deep = 3,
 }
 
+impl Level {
+    /// The level with this number; pulse for what is none.
+    pub fn from_number(number: u32) -> Level {
+        match number {
+            2 => Level::Flight,
+            3 => Level::Deep,
+            _ => Level::Pulse,
+        }
+    }
+}
+
 /// What happens in a loop at [`Level::Deep`].
 pub enum Observed<'a, J> {
     /// A job (`None`: a Rust future) becomes ready.
-    Queued(Option<&'a J>, crate::cause::Cause),
+    Queued(Option<&'a J>, Cause),
     /// A step begins: its number, what runs, and why.
-    Begins(u64, Option<&'a J>, crate::cause::Cause),
+    Begins(u64, Option<&'a J>, Cause),
     /// That step has ended.
     Ends(u64),
     /// Nothing is ready: the loop asks the operating system. With the timer (sequence number, deadline in nanoseconds)
@@ -35,4 +69,19 @@ pub enum Observed<'a, J> {
     TimerSet(u64, u64, Option<&'a J>),
     /// A timer is cancelled.
     TimerGone(u64),
+}
+
+/// What runs this process, for whoever looks at its page: `Python 3.14.2`, say. 128 bytes at the most.
+pub fn describe(runtime: &str) {
+    Page::own().header.runtime.set(runtime);
+}
+
+/// The signal that has every thread's stack written to the file beside the page; 0 for none.
+pub fn announce_signal(number: u32) {
+    Page::own().header.signal.store(number, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// The wanted level of all loops of this process, from their next look at the operating system on.
+pub fn want(level: Level) {
+    Page::own().header.level.store(level as u32, std::sync::atomic::Ordering::Release);
 }

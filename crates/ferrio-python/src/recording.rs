@@ -1,0 +1,277 @@
+//! The record, in Python's words: what the flight ring calls a job, what a loop leaves for those who look at its process,
+//! and reading the pages of other processes. What is kept, and where, is the engine's (`ferrio::recorder`).
+
+use std::path::PathBuf;
+
+use ferrio::event_loop::Engine;
+use ferrio::recorder::reading::{LoopView, Record, Times, View};
+use ferrio::recorder::{self, Level, State};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use crate::core::{self, Job, PyHost};
+use crate::errors::from_io;
+use crate::event_loop::Loop;
+use crate::handle;
+use crate::imports::imports;
+
+// --- what runs -------------------------------------------------------------------------------------------------------
+
+/// What tells a job's subject from others: a task's address; for callbacks and native steps that of their code.
+pub fn key(job: &Job) -> u64 {
+    match job {
+        Job::Step(step) => step.task_address() as u64,
+        Job::Handle(handle) => handle::code_address(handle) as u64,
+        Job::Call(_, call) => *call as usize as u64,
+        Job::Wake(waker) => waker.awaitable().as_ptr() as u64,
+        #[cfg(unix)]
+        Job::Signals => 1,
+    }
+}
+
+/// What people call it.
+pub fn name(job: &Job) -> (String, u32) {
+    Python::attach(|py| match job {
+        Job::Step(step) => name_of_task(&step.task(py)),
+        Job::Handle(handle) => {
+            let callback = handle.bind(py).getattr(intern!(py, "_callback"));
+            (callback.map_or_else(|_| "a callback".to_owned(), |callback| name_of(&callback)), 0)
+        }
+        Job::Call(object, _) => (name_of(object.bind(py).get_type().as_any()), 0),
+        Job::Wake(waker) => (name_of(waker.awaitable().bind(py)), 0),
+        #[cfg(unix)]
+        Job::Signals => ("signal handlers".to_owned(), 0),
+    })
+}
+
+/// `fetch` and 12 for the task `Task-12` of the coroutine `fetch()`; `crawler (fetch)` and 0 for one with a name.
+fn name_of_task(task: &Bound<'_, PyAny>) -> (String, u32) {
+    let py = task.py();
+    let coroutine =
+        task.call_method0(intern!(py, "get_coro")).map_or_else(|_| String::new(), |coroutine| name_of(&coroutine));
+    let name = task.call_method0(intern!(py, "get_name")).and_then(|name| name.extract::<String>()).unwrap_or_default();
+    match name.strip_prefix("Task-").and_then(|number| number.parse().ok()) {
+        Some(number) => (coroutine, number),
+        None => (format!("{name} ({coroutine})"), 0),
+    }
+}
+
+fn name_of(object: &Bound<'_, PyAny>) -> String {
+    let py = object.py();
+    let name = object.getattr(intern!(py, "__qualname__")).and_then(|name| name.extract());
+    name.unwrap_or_else(|_| object.get_type().to_string())
+}
+
+/// Runs a job at the flight level: a task that is over makes room for another at its address.
+pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+    let Job::Step(step) = &job else { return core::run(engine, py, job) };
+    let task = step.task(py);
+    let ran = core::run(engine, py, job);
+    if task.call_method0(intern!(py, "done")).and_then(|done| done.is_truthy()).unwrap_or(true) {
+        engine.forget_subject(task.as_ptr() as u64);
+    }
+    ran
+}
+
+// --- what a loop leaves ----------------------------------------------------------------------------------------------
+
+/// Has the face write down what everything in the loop waits for.
+pub fn snapshot(the_loop: &Bound<'_, PyAny>) {
+    let py = the_loop.py();
+    let written = imports(py).and_then(|imports| {
+        imports.helpers.bind(py).call_method1(intern!(py, "write_snapshot"), (the_loop,)).map(drop)
+    });
+    if let Err(error) = written {
+        error.write_unraisable(py, Some(the_loop));
+    }
+}
+
+#[pymethods]
+impl Loop {
+    /// Leaves a text for those who look at this process. False if there is no room for it.
+    fn _write_snapshot(&self, text: &[u8]) -> PyResult<bool> {
+        Ok(self.core.engine()?.write_snapshot(text))
+    }
+
+    /// How much this loop records: "off", "pulse", "flight" or "deep".
+    #[getter]
+    fn _level(&self) -> PyResult<String> {
+        Ok(format!("{:?}", self.core.engine()?.level()).to_lowercase())
+    }
+}
+
+/// How much all loops of this process are to record, from their next look at the operating system on.
+#[pyfunction]
+pub fn want_level(level: &str) -> PyResult<()> {
+    recorder::want(Level::from_number(level_number(level)?));
+    Ok(())
+}
+
+fn level_number(level: &str) -> PyResult<u32> {
+    match level {
+        "pulse" => Ok(Level::Pulse as u32),
+        "flight" => Ok(Level::Flight as u32),
+        "deep" => Ok(Level::Deep as u32),
+        other => Err(PyValueError::new_err(format!("level must be 'pulse', 'flight' or 'deep', got '{other}'"))),
+    }
+}
+
+/// The signal that has every thread's stack written to the file beside the page; 0 for none.
+#[pyfunction]
+pub fn announce_signal(number: u32) {
+    recorder::announce_signal(number);
+}
+
+/// The file of this process's page; None if it has only private memory.
+#[pyfunction]
+pub fn page_path() -> Option<PathBuf> {
+    recorder::path()
+}
+
+/// The folder of the user's pages; None where there is no tmpfs for them.
+#[pyfunction]
+pub fn page_folder() -> Option<PathBuf> {
+    recorder::folder()
+}
+
+// --- other processes' pages ------------------------------------------------------------------------------------------
+
+/// Somebody's page: `PageView(path)`. Times are in seconds, moments of `time.monotonic()`.
+///
+/// OSError if there is no such file, or it is no page of this version of ferrio.
+#[pyclass(frozen, module = "ferrio._ferrio")]
+pub struct PageView(View);
+
+#[pymethods]
+impl PageView {
+    #[new]
+    fn new(path: PathBuf) -> PyResult<Self> {
+        let view = View::open(&path).map_err(|error| match error.raw_os_error() {
+            Some(_) => from_io(error),
+            None => PyOSError::new_err(format!("{}: {error}", path.display())),
+        })?;
+        Ok(PageView(view))
+    }
+
+    /// What the process says of itself.
+    fn process<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let process = self.0.process();
+        let known = PyDict::new(py);
+        known.set_item("pid", process.pid)?;
+        known.set_item("title", process.title)?;
+        known.set_item("runtime", process.runtime)?;
+        known.set_item("began", process.began as f64 / 1e9)?;
+        known.set_item("began_monotonic", seconds(process.began_monotonic))?;
+        known.set_item("level", format!("{:?}", Level::from_number(process.level)).to_lowercase())?;
+        known.set_item("signal", process.signal)?;
+        known.set_item("missing", process.missing)?;
+        known.set_item("records", process.records)?;
+        Ok(known)
+    }
+
+    /// The counters of its loops.
+    fn loops<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let loops: PyResult<Vec<_>> = self.0.loops().iter().map(|one| counters(py, one)).collect();
+        PyList::new(py, loops?)
+    }
+
+    /// The newest snapshot of the loop in this slot, as (when, which request it answers, text), or None.
+    fn snapshot<'py>(&self, py: Python<'py>, slot: usize) -> Option<(f64, u32, Bound<'py, PyBytes>)> {
+        let snapshot = self.0.snapshot(slot)?;
+        Some((seconds(snapshot.at), snapshot.answers, PyBytes::new(py, &snapshot.text)))
+    }
+
+    /// The flight ring, oldest first: (kind, slot, at, subject, number, length, when, cause, payload, name).
+    fn records<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let records: PyResult<Vec<_>> = self.0.records().iter().map(|record| words(py, record)).collect();
+        PyList::new(py, records?)
+    }
+
+    /// Asks for another level.
+    fn set_level(&self, level: &str) -> PyResult<()> {
+        self.0.set_level(level_number(level)?);
+        Ok(())
+    }
+
+    /// Asks every loop for a snapshot. Returns the request's number.
+    fn request(&self) -> u32 {
+        self.0.request()
+    }
+}
+
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 / 1e9
+}
+
+fn counters<'py>(py: Python<'py>, one: &LoopView) -> PyResult<Bound<'py, PyDict>> {
+    let known = PyDict::new(py);
+    let state = match one.state {
+        State::Running => "running",
+        State::Asleep => "asleep",
+        State::Idle | State::Free => "idle",
+    };
+    known.set_item("slot", one.slot)?;
+    known.set_item("number", one.number)?;
+    known.set_item("state", state)?;
+    known.set_item("thread", one.thread)?;
+    for (name, count) in [("steps", one.steps), ("turns", one.turns), ("sleeps", one.sleeps)] {
+        known.set_item(name, count)?;
+    }
+    known.set_item("timers", one.timers)?;
+    known.set_item("slow_turns", one.slow_turns)?;
+    let times = [
+        ("slept", one.slept),
+        ("run_began", one.run_began),
+        ("since", one.since),
+        ("looked", one.looked),
+        ("longest_turn", one.longest_turn),
+        ("longest_turn_at", one.longest_turn_at),
+    ];
+    for (name, time) in times {
+        known.set_item(name, seconds(time))?;
+    }
+    for (name, times) in [("late", &one.late), ("busy", &one.busy)] {
+        known.set_item(name, histogram(py, times)?)?;
+    }
+    Ok(known)
+}
+
+/// `{"count": …, "longest": seconds, "buckets": [(at most so many seconds, how many lately), …]}`
+fn histogram<'py>(py: Python<'py>, times: &Times) -> PyResult<Bound<'py, PyDict>> {
+    let known = PyDict::new(py);
+    known.set_item("count", times.count)?;
+    known.set_item("longest", seconds(times.longest))?;
+    let buckets: Vec<_> = times.buckets.iter().map(|(end, count)| (seconds(*end), *count)).collect();
+    known.set_item("buckets", buckets)?;
+    Ok(known)
+}
+
+fn words<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyTuple>> {
+    let lower = |text: String| text.to_lowercase();
+    (
+        lower(format!("{:?}", record.kind)),
+        record.slot,
+        seconds(record.at),
+        record.subject,
+        record.number,
+        seconds(record.length),
+        seconds(record.when),
+        lower(format!("{:?}", record.cause.kind())),
+        record.cause.payload(),
+        &record.name,
+    )
+        .into_pyobject(py)
+}
+
+/// Sends a signal to one thread of a process.
+///
+/// OSError if there is none, or it is somebody else's.
+#[cfg(target_os = "linux")]
+#[pyfunction]
+pub fn signal_thread(pid: i32, thread: i32, signal: i32) -> PyResult<()> {
+    // SAFETY: no pointers; the kernel checks the numbers and the rights.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, pid, thread, signal) };
+    if sent < 0 { Err(from_io(std::io::Error::last_os_error())) } else { Ok(()) }
+}

@@ -1,11 +1,14 @@
 """`loop._observe()` tells of everything that happens in a loop, and `clock="virtual"` makes waiting take no time."""
 
 import asyncio
+import signal
 import socket
 import time
 
 import ferrio
+import ferrio._snapshot
 import pytest
+from ferrio import _ferrio
 
 
 class Record(list):
@@ -119,3 +122,31 @@ def test_a_subclass_may_take_arguments_of_its_own():
     loop = Own("it", colour="red")
     assert loop.name == ("it", "red") and not loop._clock_is_virtual
     loop.close()
+
+
+def test_ctrl_c_while_a_loop_writes_its_snapshot_ends_the_run(monkeypatch):
+    def write(loop):
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(ferrio._snapshot, "write", write)
+    loop = ferrio.new_event_loop()
+    page = _ferrio.PageView(_ferrio.page_path())
+    loop.call_soon(page.request)
+    loop.call_later(1, loop.stop)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_forever()
+    loop.close()
+
+
+def test_a_loop_leaves_a_snapshot_for_whoever_asks():
+    page = _ferrio.PageView(_ferrio.page_path())
+
+    async def main():
+        asked = page.request()
+        await asyncio.sleep(0.01)
+        slots = [one["slot"] for one in page.loops() if one["state"] == "running"]
+        return asked, [page.snapshot(slot) for slot in slots]
+
+    asked, snapshots = asyncio.Runner(loop_factory=ferrio.new_event_loop).run(main())
+    assert any(answers == asked and b"main" in text for _when, answers, text in filter(None, snapshots))

@@ -545,10 +545,8 @@ impl Host for PyHost {
         recording::name(job)
     }
 
-    fn snapshot(engine: &Engine<Self>, py: Python<'_>) {
-        if let Some(the_loop) = engine.host.loop_object(py) {
-            recording::snapshot(&the_loop);
-        }
+    fn snapshot(engine: &Engine<Self>, py: Python<'_>) -> PyResult<()> {
+        engine.host.loop_object(py).map_or(Ok(()), |the_loop| recording::snapshot(&the_loop))
     }
 
     fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {

@@ -77,14 +77,20 @@ pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
 
 // --- what a loop leaves ----------------------------------------------------------------------------------------------
 
-/// Has the face write down what everything in the loop waits for.
-pub fn snapshot(the_loop: &Bound<'_, PyAny>) {
+/// Has the face write down what everything in the loop waits for. What goes wrong is reported; KeyboardInterrupt and
+/// SystemExit, which a signal may raise there as anywhere else, are returned: they end the run.
+pub fn snapshot(the_loop: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = the_loop.py();
     let written = imports(py).and_then(|imports| {
         imports.helpers.bind(py).call_method1(intern!(py, "write_snapshot"), (the_loop,)).map(drop)
     });
-    if let Err(error) = written {
-        error.write_unraisable(py, Some(the_loop));
+    match written {
+        Err(error) if core::ends_the_run(py, &error) => Err(error),
+        Err(error) => {
+            error.write_unraisable(py, Some(the_loop));
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -54,8 +54,9 @@ pub trait Host: Sized + 'static {
 
     /// Somebody who looks at this process wants to know what everything in the loop waits for, or it is time to leave
     /// that for whoever looks later: [`Engine::write_snapshot`].
-    fn snapshot(engine: &Engine<Self>, cx: Self::Cx<'_>) {
+    fn snapshot(engine: &Engine<Self>, cx: Self::Cx<'_>) -> Result<(), Self::Abort> {
         let _ = (engine, cx);
+        Ok(())
     }
 
     /// A step panicked; the loop goes on.

@@ -247,9 +247,9 @@ impl<H: Host> Engine<H> {
 
     /// The loop has looked for news, at this tick of the clock.
     #[inline]
-    pub(super) fn record_look(&self, cx: H::Cx<'_>, tick: u64) {
+    pub(super) fn record_look(&self, cx: H::Cx<'_>, tick: u64) -> Result<(), H::Abort> {
         if !ON {
-            return;
+            return Ok(());
         }
         let (slot, header) = (self.recording.slot.get(), &Page::own().header);
         let looked = slot.looked.load(Ordering::Relaxed);
@@ -262,8 +262,9 @@ impl<H: Host> Engine<H> {
             || tick >= self.recording.snapshot_due.get()
             || self.recording.is_flight()
         {
-            self.heed_page(cx, tick);
+            return self.heed_page(cx, tick);
         }
+        Ok(())
     }
 
     #[cold]
@@ -278,7 +279,7 @@ impl<H: Host> Engine<H> {
 
     /// Does what the page's header asks for.
     #[inline(never)]
-    fn heed_page(&self, cx: H::Cx<'_>, tick: u64) {
+    fn heed_page(&self, cx: H::Cx<'_>, tick: u64) -> Result<(), H::Abort> {
         let (recording, header) = (&self.recording, &Page::own().header);
         self.tell_time();
         let wanted = header.level.load(Ordering::Relaxed);
@@ -290,10 +291,12 @@ impl<H: Host> Engine<H> {
             let begun = self.now();
             // Whatever it costs, it costs a hundredth of the time at the most.
             recording.snapshot_due.set(u64::MAX);
-            H::snapshot(self, cx);
+            let left = H::snapshot(self, cx);
             let cost = self.now().saturating_sub(begun);
             recording.snapshot_due.set(begun.saturating_add(FIRST_SNAPSHOT.max(100 * cost)));
+            return left;
         }
+        Ok(())
     }
 
     /// Takes down what a stamp and the clock say at this moment.

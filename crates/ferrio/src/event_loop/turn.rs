@@ -66,7 +66,7 @@ impl<H: Host> Engine<H> {
             self.unpolled.set(0);
             let tick = self.clock.tick();
             self.polled_at.set((self.steps.get(), tick));
-            self.record_look(cx, tick);
+            self.record_look(cx, tick)?;
         }
         self.recording.count_turn();
         self.fire_timers();

@@ -11,7 +11,7 @@
 
 use std::path::PathBuf;
 use std::ptr::NonNull;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use super::page::Page;
 
@@ -50,22 +50,23 @@ pub(super) fn own_page() -> &'static Page {
 }
 
 impl Own {
-    fn file(&self) -> MutexGuard<'_, (Option<PathBuf>, u32)> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Only tried: in the child of a fork a thread that is not there may hold it for ever. (It is held for a moment.)
+    fn file(&self) -> Option<MutexGuard<'_, (Option<PathBuf>, u32)>> {
+        self.file.try_lock().ok()
     }
 }
 
 /// The file of this process's page; `None` if it has only private memory.
 pub fn path() -> Option<PathBuf> {
     own_page();
-    let (path, pid) = OWN.get()?.file().clone();
+    let (path, pid) = OWN.get()?.file()?.clone();
     path.filter(|_| pid == std::process::id())
 }
 
 /// In the child of a fork: a page of its own, at the address of its parent's. Does nothing elsewhere.
 pub(crate) fn after_fork() {
     let Some(own) = OWN.get() else { return };
-    let mut file = own.file();
+    let Some(mut file) = own.file() else { return };
     if file.1 != std::process::id() {
         let made = memory::shared(Some(own.page));
         own_page().seal();

@@ -147,7 +147,10 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             if executor is None:
                 executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
                 self._default_executor = executor
-        future = asyncio.wrap_future(executor.submit(func, *args), loop=self)
+        job = executor.submit(func, *args)
+        # That of an executor that is none is one of asyncio's, or nonsense.
+        is_executors = isinstance(job, concurrent.futures.Future)
+        future = self._follow(job) if is_executors else asyncio.wrap_future(job, loop=self)
         if self._clock_is_virtual:
             self._hold_clock()
             future.add_done_callback(self._let_clock_go)

@@ -30,7 +30,7 @@ class TaskGroup(_ferrio.TaskGroup, asyncio.TaskGroup, metaclass=Native):
             if et is None:
                 while (waiter := self._leave()) is not None:
                     try:
-                        await waiter
+                        await _aexit(waiter)
                     except asyncio.CancelledError as error:
                         # As if it had come before the end of the block.
                         et, exc = type(error), error
@@ -69,3 +69,8 @@ class TaskGroup(_ferrio.TaskGroup, asyncio.TaskGroup, metaclass=Native):
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.sleep(0)
             return self._was_cancelled or None
+
+
+async def _aexit(waiter):
+    # asyncio waits in a method of this name, and a call graph shows it.
+    await waiter

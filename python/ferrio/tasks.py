@@ -2,15 +2,93 @@
 
 import asyncio.tasks
 import sys
+from asyncio import _get_running_loop, isfuture
+from asyncio.coroutines import iscoroutine
 
 # What is not ferrio's own here is asyncio's.
 from asyncio.tasks import *
+from inspect import isawaitable
 
-from ._ferrio import _begun_timeout, create_task, ensure_future, gather
+from ._ferrio import (
+    _begin_waiting,
+    _begun_timeout,
+    _complete_into,
+    create_task,
+    ensure_future,
+    gather,
+    shield,
+)  # fmt: skip
+from .queues import Queue
 
-__all__ = ["create_task", "ensure_future", "gather", "wait_for"]
+__all__ = ["as_completed", "create_task", "ensure_future", "gather", "shield", "wait", "wait_for"]
 
+_as_completed = asyncio.tasks.as_completed
+_cancel_and_wait = asyncio.tasks._cancel_and_wait
+_wait_as_asyncio = asyncio.tasks.wait
 _wait_for = asyncio.tasks.wait_for
+
+
+async def wait(fs, *, timeout=None, return_when=ALL_COMPLETED):
+    """Wait for futures, no longer than ``timeout`` seconds; None stands for no limit.
+
+    Returns two sets: those that are done, and those that are not. ``return_when`` is ALL_COMPLETED, FIRST_COMPLETED or
+    FIRST_EXCEPTION. Nothing is cancelled, and no TimeoutError raised.
+    """
+    waiting = _begin_waiting(fs, timeout, return_when)
+    if waiting is None:
+        return await _wait_as_asyncio(fs, timeout=timeout, return_when=return_when)
+    return await _wait(waiting)
+
+
+async def _wait(waiting):
+    # asyncio waits in a function of this name, and a call graph shows it.
+    try:
+        await waiting.waiter
+    except BaseException:
+        waiting.end()
+        raise
+    return waiting.end()
+
+
+if sys.version_info >= (3, 13):
+
+    class _AsCompletedIterator(asyncio.tasks._AsCompletedIterator):
+        """asyncio's own, except that futures come into its queue without a frame in Python each."""
+
+        def __init__(self, aws, timeout):
+            self._done = Queue()
+            self._todo_left = _complete_into(self._done, aws, timeout)
+
+    def as_completed(fs, *, timeout=None):
+        """Wait for awaitables at the same time, and take them in the order in which they are done.
+
+        ``async for`` gives futures that are done, a plain ``for`` coroutines that return the results. Both raise TimeoutError
+        for what is not done after ``timeout`` seconds; None stands for no limit.
+        """
+        if isawaitable(fs) or _get_running_loop() is None:
+            return _as_completed(fs, timeout=timeout)
+        return _AsCompletedIterator(fs, timeout)
+
+else:
+
+    async def _next_of(done):
+        future = await done.get()
+        if future is None:
+            raise TimeoutError
+        return future.result()
+
+    def as_completed(fs, *, timeout=None):
+        """Wait for awaitables at the same time, and take their results in the order in which they are done.
+
+        The iterator's coroutines return them, or raise TimeoutError for what is not done after ``timeout`` seconds; None
+        stands for no limit.
+        """
+        if isfuture(fs) or iscoroutine(fs) or _get_running_loop() is None:
+            yield from _as_completed(fs, timeout=timeout)
+            return
+        done = Queue()
+        for _ in range(_complete_into(done, fs, timeout)):
+            yield _next_of(done)
 
 
 async def wait_for(fut, timeout):
@@ -21,7 +99,17 @@ async def wait_for(fut, timeout):
     """
     limit = _begun_timeout(timeout)
     if limit is None:
-        return await _wait_for(fut, timeout)
+        if timeout is None or not timeout <= 0:
+            # asyncio has something to say about it.
+            return await _wait_for(fut, timeout)
+        fut = ensure_future(fut)
+        if fut.done():
+            return fut.result()
+        await _cancel_and_wait(fut)
+        try:
+            return fut.result()
+        except asyncio.CancelledError as error:
+            raise TimeoutError from error
     try:
         result = await fut
     except BaseException as error:

@@ -9,6 +9,7 @@ mod connections;
 pub mod creating;
 #[cfg(unix)]
 mod datagrams;
+mod executors;
 mod introspection;
 #[cfg(unix)]
 mod pipes;

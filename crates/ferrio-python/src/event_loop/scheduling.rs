@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
-use super::{Loop, creating};
+use super::{Loop, creating, executors};
 use crate::core::{Core, Job};
 use crate::ffi::context::copy_current;
 use crate::ffi::method::{Arguments, KnownKeyword, guarded, install};
@@ -48,6 +48,7 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
         raw_call_at,
     )?;
     install(&class, c"time", c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().", raw_time)?;
+    executors::install_methods(py)?;
     creating::install_methods(&class)
 }
 

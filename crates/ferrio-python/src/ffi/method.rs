@@ -50,6 +50,14 @@ impl<'a, 'py> Arguments<'a, 'py> {
         self.positional().get(index).map(|value| unsafe { Bound::from_borrowed_ptr(self.py, *value) })
     }
 
+    /// A positional argument that there must be, called `name`.
+    ///
+    /// # Errors
+    /// TypeError if it is missing.
+    pub fn required(&self, index: usize, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        self.get(index).ok_or_else(|| PyTypeError::new_err(format!("missing argument: '{name}'")))
+    }
+
     /// The one argument of a `method` that has one, called `name`.
     ///
     /// # Errors

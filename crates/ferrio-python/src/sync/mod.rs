@@ -14,7 +14,7 @@ mod barrier;
 mod condition;
 mod deque;
 mod event;
-mod futures;
+pub mod futures;
 mod lock;
 mod queue;
 mod semaphore;

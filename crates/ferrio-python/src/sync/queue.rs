@@ -303,7 +303,8 @@ impl Queue {
         Ok(Some(item))
     }
 
-    fn put_nowait<'py>(this: &Bound<'py, Self>, item: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    /// `put_nowait(item)`: None, or QueueFull, or QueueShutDown.
+    pub fn put_nowait<'py>(this: &Bound<'py, Self>, item: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         let queue = this.get();
         if Queue::try_put(this, item.clone())? {

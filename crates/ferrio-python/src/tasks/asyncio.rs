@@ -18,6 +18,7 @@ pub struct Asyncio {
     pub create_task: Py<PyAny>,
     pub ensure_future: Py<PyAny>,
     pub gather: Py<PyAny>,
+    pub shield: Py<PyAny>,
     pub gathering_future: Py<PyAny>,
     pub cancelled_error: Py<PyAny>,
     task: Py<PyAny>,
@@ -36,6 +37,8 @@ pub struct Asyncio {
     pub has_edges: bool,
     /// Later releases of 3.14 take these edges away when `gather` ends early.
     pub gather_discards_edges: bool,
+    /// Until 3.13 an exception that comes when `shield` has been cancelled already counts as retrieved.
+    pub shield_retrieves: bool,
     /// Since 3.14 a group that is over refers to no task and no error.
     pub group_clears: bool,
     /// 3.12, and 3.13 at first: a group does not wait for a task that was done at once.
@@ -60,6 +63,7 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
             create_task: get("create_task")?,
             ensure_future: get("ensure_future")?,
             gather: get("gather")?,
+            shield: get("shield")?,
             gathering_future: get("_GatheringFuture")?,
             cancelled_error: py.import("asyncio.exceptions")?.getattr("CancelledError")?.unbind(),
             group_create_task: group.getattr("create_task")?.unbind(),
@@ -74,6 +78,7 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
             has_eager_tasks: version >= (3, 12),
             has_edges: version >= (3, 14),
             gather_discards_edges: tasks.hasattr("_discard_awaited_by")?,
+            shield_retrieves: version < (3, 14),
             group_clears: version >= (3, 14),
             group_counts_done_at_once: ((3, 12)..(3, 14)).contains(&(version.major, version.minor))
                 && group.getattr("create_task")?.getattr("__code__")?.getattr("co_names")?.contains("done")?,
@@ -189,7 +194,7 @@ fn create_task<'py>(the_loop: &Bound<'py, PyAny>, coro: &Bound<'py, PyAny>) -> P
 
 /// Whether it is one of CPython's C futures or tasks, or of a class made of them.
 #[inline]
-fn is_native_future(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+pub fn is_native_future(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let future = imports(object.py())?.future.as_ptr();
     // SAFETY: a living object and a type.
     Ok(unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), future.cast()) != 0 })
@@ -256,14 +261,24 @@ pub enum Method {
     Exception,
     Result,
     AddDoneCallback,
+    RemoveDoneCallback,
     SetResult,
     Cancel,
     /// Of tasks alone.
     Cancelling,
 }
 
-const METHODS: [&str; 8] =
-    ["done", "cancelled", "exception", "result", "add_done_callback", "set_result", "cancel", "cancelling"];
+const METHODS: [&str; 9] = [
+    "done",
+    "cancelled",
+    "exception",
+    "result",
+    "add_done_callback",
+    "remove_done_callback",
+    "set_result",
+    "cancel",
+    "cancelling",
+];
 
 impl Method {
     #[inline]
@@ -333,6 +348,11 @@ pub fn result<'py>(future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 #[inline]
 pub fn add_done_callback(future: &Bound<'_, PyAny>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
     Method::AddDoneCallback.call_with(future, callback).map(drop)
+}
+
+#[inline]
+pub fn remove_done_callback(future: &Bound<'_, PyAny>, callback: &Bound<'_, PyAny>) -> PyResult<()> {
+    Method::RemoveDoneCallback.call_with(future, callback).map(drop)
 }
 
 /// The exception that a future was ended by, cancellation included.

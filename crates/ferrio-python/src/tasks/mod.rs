@@ -8,13 +8,16 @@
 //! has struck) is left to asyncio's own code of the interpreter that runs, which is called as it is. And what asyncio
 //! does differently from version to version is decided in one place, [`asyncio::Asyncio`].
 //!
-//! The Python faces are `python/ferrio/{tasks,timeouts,taskgroups,threads}.py`.
+//! The Python faces are `python/ferrio/{tasks,timeouts,taskgroups}.py`.
 
 mod asyncio;
+mod completed;
 mod create;
 mod gather;
 mod group;
+mod shield;
 mod timeout;
+mod wait;
 
 use pyo3::prelude::*;
 
@@ -23,6 +26,9 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     asyncio::asyncio(module.py())?;
     create::install(module)?;
     gather::install(module)?;
+    wait::install(module)?;
+    completed::install(module)?;
+    shield::install(module)?;
     group::install_all(module)?;
     timeout::install_all(module)
 }

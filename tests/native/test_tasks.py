@@ -1,0 +1,379 @@
+"""What brings tasks together, where asyncio's own tests say nothing: see also test_tasks_model.py and tests/conformance."""
+
+import asyncio
+import concurrent.futures
+import gc
+import inspect
+import sys
+import threading
+import weakref
+
+import ferrio
+import pytest
+
+has_cancel = pytest.mark.skipif(sys.version_info < (3, 15), reason="asyncio's TaskGroup has cancel() since 3.15")
+
+
+@pytest.fixture(params=[pytest.param(asyncio, marks=has_cancel, id="asyncio"), pytest.param(ferrio, id="ferrio")])
+def TaskGroup(request):
+    return request.param.TaskGroup
+
+
+# --- TaskGroup.cancel(), on every version ------------------------------------------------------------------------------
+
+
+def test_a_cancelled_group_ends_its_tasks_and_raises_nothing(TaskGroup, run):
+    async def main():
+        async with TaskGroup() as group:
+            tasks = [group.create_task(asyncio.sleep(60)) for _ in range(3)]
+            await asyncio.sleep(0)
+            group.cancel()
+        assert all(task.cancelled() for task in tasks)
+        assert asyncio.current_task().cancelling() == 0
+        await asyncio.sleep(0)
+
+    run(main())
+
+
+def test_cancel_ends_what_the_group_itself_awaits(TaskGroup, run):
+    async def main():
+        async with TaskGroup() as group:
+            asyncio.get_running_loop().call_soon(group.cancel)
+            await asyncio.sleep(60)
+            raise AssertionError
+        assert asyncio.current_task().cancelling() == 0
+
+    run(main())
+
+
+def test_a_task_of_the_group_may_cancel_it(TaskGroup, run):
+    async def main():
+        async with TaskGroup() as group:
+
+            async def ends_all():
+                group.cancel()
+
+            others = [group.create_task(asyncio.sleep(60)) for _ in range(2)]
+            group.create_task(ends_all())
+        assert all(other.cancelled() for other in others)
+
+    run(main())
+
+
+def test_a_group_that_was_cancelled_before_is_over_at_the_first_await(TaskGroup, run):
+    async def main():
+        group = TaskGroup()
+        group.cancel()
+        reached = []
+        async with group:
+            reached.append("body")
+            await asyncio.sleep(0)
+            reached.append("too far")
+        assert reached == ["body"]
+
+    run(main())
+
+
+def test_cancel_of_an_outer_group_goes_through_an_inner_one(TaskGroup, run):
+    async def main():
+        reached = []
+        async with TaskGroup() as outer:
+            async with TaskGroup() as inner:
+                inner.create_task(asyncio.sleep(60))
+                asyncio.get_running_loop().call_soon(outer.cancel)
+            reached.append("between")
+        assert reached == []
+
+    run(main())
+
+
+def test_errors_of_a_cancelled_group_are_not_lost(TaskGroup, run):
+    async def fails():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            raise LookupError("while it was cancelled")
+
+    async def main():
+        with pytest.raises(ExceptionGroup) as caught:
+            async with TaskGroup() as group:
+                group.create_task(fails())
+                await asyncio.sleep(0)
+                group.cancel()
+        assert [str(error) for error in caught.value.exceptions] == ["while it was cancelled"]
+
+    run(main())
+
+
+def test_a_cancellation_from_outside_is_not_swallowed_by_cancel(TaskGroup, run):
+    async def inner():
+        async with TaskGroup() as group:
+            group.create_task(asyncio.sleep(60))
+            asyncio.get_running_loop().call_soon(group.cancel)
+            asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
+
+    async def main():
+        task = asyncio.create_task(inner())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())
+
+
+# --- wait, as_completed, shield ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [[], (), set(), [1], 3, "text", None], ids=repr)
+def test_wait_refuses_what_asyncio_refuses(run, bad):
+    async def refusal(wait):
+        try:
+            await wait(bad)
+        except Exception as error:
+            return type(error), error.args
+
+    async def main():
+        assert await refusal(ferrio.wait) == await refusal(asyncio.wait) != None  # noqa: E711
+
+    run(main())
+
+
+def test_wait_refuses_coroutines_and_strange_conditions(namespace, run):
+    async def main():
+        future = asyncio.get_running_loop().create_future()
+        coroutine = asyncio.sleep(0)
+        with pytest.raises(TypeError, match="coroutines is forbidden"):
+            await namespace.wait([coroutine])
+        coroutine.close()
+        with pytest.raises(ValueError, match="Invalid return_when value: sometime"):
+            await namespace.wait([future], return_when="sometime")
+        with pytest.raises(TypeError, match="expect a list of futures, not"):
+            await namespace.wait(future)
+
+    run(main())
+
+
+def test_wait_takes_any_iterable_once(namespace, run):
+    async def main():
+        tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(3)]
+        for given in (
+            iter(tasks),
+            map(asyncio.ensure_future, tasks),
+            dict.fromkeys(tasks),
+            frozenset(tasks),
+            tasks + tasks,
+        ):
+            assert await namespace.wait(given) == (set(tasks), set())
+
+    run(main())
+
+
+def test_wait_works_with_futures_written_in_python(namespace, run):
+    async def main():
+        future = asyncio.futures._PyFuture()
+        future.get_loop().call_soon(future.set_result, None)
+        assert await namespace.wait([future, asyncio.create_task(asyncio.sleep(0))], timeout=60) is not None
+        assert future.done()
+
+    run(main())
+
+
+def test_wait_leaves_no_callback_behind(namespace, run):
+    async def main():
+        future = asyncio.get_running_loop().create_future()
+        assert await namespace.wait([future], timeout=0.001) == (set(), {future})
+        assert not future._callbacks
+        task = asyncio.create_task(namespace.wait([future], timeout=60))
+        await asyncio.sleep(0)
+        assert len(future._callbacks) == 1
+        task.cancel()
+        await asyncio.wait([task])
+        assert not future._callbacks
+
+    run(main())
+
+
+def test_a_set_handed_to_wait_may_change_meanwhile(namespace, run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        first, second = loop.create_future(), loop.create_future()
+        given = {first, second}
+        loop.call_soon(given.clear)
+        loop.call_soon(first.set_result, None)
+        loop.call_soon(second.set_result, None)
+        assert await namespace.wait(given) == ({first, second}, set())
+
+    run(main())
+
+
+def test_as_completed_gives_results_in_the_order_in_which_they_come(namespace, run):
+    async def after(turns):
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return turns
+
+    async def main():
+        results = [await one for one in namespace.as_completed([after(3), after(1), after(2)])]
+        assert results == [1, 2, 3]
+        assert list(namespace.as_completed([])) == []
+        if sys.version_info >= (3, 13):
+            tasks = [asyncio.create_task(after(turns)) for turns in (3, 1, 2)]
+            assert [task async for task in namespace.as_completed(tasks)] == [tasks[1], tasks[2], tasks[0]]
+
+    run(main())
+
+
+def test_as_completed_raises_timeout_errors_for_what_is_late(namespace, run):
+    async def main():
+        late = asyncio.get_running_loop().create_future()
+        found = []
+        for one in namespace.as_completed([late, asyncio.sleep(0, "soon")], timeout=0.01):
+            try:
+                found.append(await one)
+            except TimeoutError:
+                found.append("late")
+        assert found == ["soon", "late"]
+        assert not late._callbacks
+
+    run(main())
+
+
+def test_as_completed_refuses_what_is_no_collection(namespace, run):
+    async def main():
+        future = asyncio.get_running_loop().create_future()
+        with pytest.raises(TypeError, match="not _?Future"):
+            next(iter(namespace.as_completed(future)))
+        with pytest.raises(TypeError):
+            next(iter(namespace.as_completed([1])))
+        with pytest.raises(TypeError):
+            next(iter(namespace.as_completed(1)))
+
+    run(main())
+
+
+def test_as_completed_is_the_kind_of_function_that_asyncio_has():
+    assert inspect.isgeneratorfunction(ferrio.as_completed) == inspect.isgeneratorfunction(asyncio.as_completed)
+
+
+def test_what_is_shielded_goes_on_when_the_waiter_is_cancelled(namespace, run):
+    async def main():
+        inner = asyncio.get_running_loop().create_future()
+
+        async def waits():
+            await namespace.shield(inner)
+
+        task = asyncio.create_task(waits())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() and not inner.done() and not inner._callbacks
+        inner.set_result(1)
+        assert namespace.shield(inner) is inner
+
+    run(main())
+
+
+def test_nothing_of_a_shield_or_a_wait_is_left_when_it_is_over(namespace, run):
+    async def main():
+        inner = asyncio.get_running_loop().create_future()
+        outer = namespace.shield(inner)
+        gone = weakref.ref(outer)
+        outer.cancel()
+        await asyncio.sleep(0)
+        del outer
+        gc.collect()
+        assert gone() is None
+        inner.set_result(None)
+        await namespace.wait([inner])
+        gone = weakref.ref(inner)
+        del inner
+        gc.collect()
+        assert gone() is None
+
+    run(main())
+
+
+# --- executors -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_thread_raises_is_raised_by_the_await(run):
+    error = LookupError("from a thread")
+
+    def fails():
+        raise error
+
+    async def main():
+        nonlocal error
+        with pytest.raises(LookupError) as caught:
+            await asyncio.get_running_loop().run_in_executor(None, fails)
+        assert caught.value is error
+        for theirs, ours in [
+            (concurrent.futures.CancelledError("why"), asyncio.CancelledError),
+            (concurrent.futures.InvalidStateError("why"), asyncio.InvalidStateError),
+            (concurrent.futures.TimeoutError("why"), TimeoutError),
+        ]:
+            error = theirs
+            with pytest.raises(ours):
+                await asyncio.get_running_loop().run_in_executor(None, fails)
+
+    run(main())
+
+
+def test_cancelling_the_future_keeps_a_job_from_beginning(run):
+    async def main():
+        loop = asyncio.get_running_loop()
+        go_on = threading.Event()
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            first = loop.run_in_executor(executor, go_on.wait, 10)
+            ran = []
+            second = loop.run_in_executor(executor, ran.append, 1)
+            second.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await second
+            await asyncio.sleep(0)  # The executor's future hears of it in the next turn.
+            go_on.set()
+            assert await first
+            await loop.run_in_executor(executor, int)
+            assert ran == []
+
+    run(main())
+
+
+def test_a_job_that_ends_after_its_loop_says_nothing(run, capfd):
+    go_on, ended = threading.Event(), threading.Event()
+
+    def job():
+        go_on.wait(10)
+        ended.set()
+
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    loop = ferrio.new_event_loop()
+
+    async def main():
+        loop.run_in_executor(executor, job)
+
+    loop.run_until_complete(main())
+    loop.close()
+    go_on.set()
+    assert ended.wait(10)
+    executor.shutdown()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_executor_may_be_of_any_kind(run):
+    class AtOnce(concurrent.futures.Executor):
+        def submit(self, function, *args):
+            future = concurrent.futures.Future()
+            future.set_result(function(*args))
+            return future
+
+    class OfTheLoop:
+        def submit(self, function, *args):
+            future = asyncio.get_running_loop().create_future()
+            future.set_result(function(*args))
+            return future
+
+    async def main():
+        for executor in (AtOnce(), OfTheLoop()):
+            assert await asyncio.get_running_loop().run_in_executor(executor, divmod, 7, 2) == (3, 1)
+
+    run(main())

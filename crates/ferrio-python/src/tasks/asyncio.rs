@@ -194,10 +194,16 @@ fn create_task<'py>(the_loop: &Bound<'py, PyAny>, coro: &Bound<'py, PyAny>) -> P
 
 /// Whether it is one of CPython's C futures or tasks, or of a class made of them.
 #[inline]
-pub fn is_native_future(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+fn is_native_future(object: &Bound<'_, PyAny>) -> PyResult<bool> {
     let future = imports(object.py())?.future.as_ptr();
     // SAFETY: a living object and a type.
     Ok(unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), future.cast()) != 0 })
+}
+
+/// Whether it is a future of any kind.
+#[inline]
+pub fn is_future(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(is_native_future(object)? || imports(object.py())?.is_future.bind(object.py()).call1((object,))?.is_truthy()?)
 }
 
 /// Whether it is a coroutine made by an `async def`.

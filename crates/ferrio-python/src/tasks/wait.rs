@@ -6,7 +6,7 @@ use pyo3::types::{PyFrozenSet, PyList, PySet, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::asyncio::{
-    Edges, Method, add_done_callback, asyncio, current_task, exception, is_cancelled, is_done, is_native_future,
+    Edges, Method, add_done_callback, asyncio, current_task, exception, is_cancelled, is_done, is_future,
     remove_done_callback, running_loop,
 };
 use crate::ffi::guarded::Guarded;
@@ -87,7 +87,7 @@ fn begin<'py>(py: Python<'py>, arguments: Arguments<'_, 'py>) -> PyResult<Bound<
     };
     let set = py.get_type::<PySet>().call1((given,))?.cast_into::<PySet>()?;
     for future in set.iter() {
-        if !is_native_future(&future)? {
+        if !is_future(&future)? {
             return Ok(nothing);
         }
     }

@@ -1,5 +1,6 @@
 // What the program printed, what was found, and the bill.
 
+const LINKS = 10; // of one chain in the bill
 const PRINTED = 300; // pieces of output that are kept in the page
 
 class Output {
@@ -46,7 +47,8 @@ function writeFindings(run, go) {
   const badge = byId("found");
   if (!run.mistakes.length) return;
   place.hidden = badge.hidden = false;
-  badge.append(icon("mistake"), count(run.mistakes.length, "finding"));
+  const [number, word] = count(run.mistakes.length, "finding").split(" ");
+  badge.append(icon("mistake"), number, element("span", { class: "word" }, word));
   const list = element("ol", { class: "findings" });
   for (const i of run.mistakes.slice(0, 100)) {
     const event = run.events[i];
@@ -140,8 +142,9 @@ function writeBill(run) {
     const list = element("ul", { class: "chains" });
     for (const chain of chains) {
       const item = element("li");
-      chain.forEach((link, k) => {
-        if (k) item.append(element("span", { class: "to", "aria-label": "woke" }, "→"));
+      const shown = chain.length > LINKS ? [...chain.slice(0, LINKS), "…"] : chain;
+      shown.forEach((link, k) => {
+        if (k) item.append(element("span", { class: "to" }, "→"), element("wbr"));
         item.append(element("span", {}, linkWords(run, link)));
       });
       list.append(item);

@@ -43,15 +43,15 @@ class MomentText {
   // The measured parts of this event, then the chain of those who woke each other, the latest first.
   because(i, event) {
     const parts = [];
-    const fact = (label, seconds) => {
-      if (!(seconds > 0)) return;
+    const fact = (label, seconds, said) => {
+      if (!(seconds > 0) || said.test(event.text)) return; // the sentence has said it
       parts.push(element("span", { class: "fact" }, `${label} `, element("b", {}, duration(seconds))));
     };
-    fact("in the ready queue", event.waited);
-    fact("ran", event.ran);
-    fact("slept", event.slept);
-    fact("late", event.late);
-    fact("cost", event.cost);
+    fact("in the ready queue", event.waited, /ready queue/);
+    fact("ran", event.ran, /\bran\b/);
+    fact("slept", event.slept, /\bafter\b|slept/);
+    fact("late", event.late, /\blate\b/);
+    fact("cost", event.cost, /\bfor \d/);
     const hops = this.run.chain(i);
     if (hops.length && event.event !== "bill") {
       const chain = element("span", { class: "chain" });

@@ -288,7 +288,9 @@ byId("help").append(
 // The frame of the page, and the first moment.
 
 const { head } = run;
-byId("program").textContent = [head.program ?? "a run", ...(head.argv ?? []).slice(1)].join(" ");
+const words = [...(head.argv ?? [])];
+if (words[0] === head.program) words.shift();
+byId("program").textContent = [head.program ?? "a run", ...words].join(" ");
 const facts = [
   count(run.lanes.size - 1, "task"),
   count(run.length, "event"),

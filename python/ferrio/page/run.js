@@ -123,9 +123,9 @@ class Run {
     });
     for (const lane of this.lanes.values()) this.close(lane, this.length - 1);
     for (const i of this.mistakes) {
-      const { kind, task } = this.events[i];
+      const { kind, task, cost } = this.events[i];
       const segment = this.lanes.get(task)?.segments.findLast((each) => each.from <= i && each.state === "running");
-      if (segment && kind === "blocked") segment.blocked = true;
+      if (segment && kind === "blocked") segment.blocked = cost || true;
     }
   }
 

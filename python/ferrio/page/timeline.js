@@ -172,6 +172,7 @@ class Timeline {
         pen.fillStyle = segment.blocked ? colours.alarm : colours.run;
         if (right > covered + 0.5) rounded(pen, left, y - 8, right - left, 16, 3);
         covered = right;
+        if (segment.blocked) this.write(`blocked ${duration(segment.blocked)}`, from, until, y, colours.card, null);
       } else if (segment.state === "ready") {
         pen.fillStyle = colours.ready;
         rounded(pen, left, y - 4, right - left, 8, 2);
@@ -209,14 +210,16 @@ class Timeline {
   }
 
   // A label in the middle of a bar, where there is room for it.
-  write(text, left, right, y, colour) {
+  write(text, left, right, y, colour, ground = this.colours.card) {
     const { pen } = this;
     if (!text || right - left < 36) return;
     const width = pen.measureText(text).width;
     if (width > right - left - 14) return;
     const x = (left + right - width) / 2;
-    pen.fillStyle = this.colours.card;
-    pen.fillRect(x - 4, y - 7, width + 8, 14);
+    if (ground) {
+      pen.fillStyle = ground;
+      pen.fillRect(x - 4, y - 7, width + 8, 14);
+    }
     pen.fillStyle = colour;
     pen.fillText(text, x, y + 0.5);
   }
@@ -333,9 +336,11 @@ class Timeline {
     pen.globalAlpha = 1;
     pen.fillStyle = colours.run;
     this.busy(room).forEach((share, pixel) => {
-      const tall = share > 0 ? 3 + 11 * Math.min(1, share) : 0;
-      pen.fillRect(EDGE + pixel, height / 2 - tall / 2, 1, tall);
+      if (!share) return;
+      pen.globalAlpha = 0.2 + 0.8 * Math.min(1, share);
+      pen.fillRect(EDGE + pixel, height / 2 - 6, 1, 12);
     });
+    pen.globalAlpha = 1;
     pen.fillStyle = colours.alarm;
     for (const i of run.mistakes) {
       const x = px(scale.x[i]);

@@ -117,14 +117,18 @@ function waitWords(run, wait, i) {
     case "signal":
       return ["a signal", ""];
     case "future":
-      return ["a future", wait.on ?? ""];
+      // "the connection" says it all; the repr of a future does not.
+      return wait.on?.startsWith("the ") ? [wait.on, ""] : ["a future", wait.on ?? ""];
     case "nobody":
       return ["nobody", "nothing is known that could end this wait"];
     case undefined:
       return ["", ""];
     default: {
       const held = wait.holder && !run.hasEnded(wait.holder, i) ? `held by ${run.name(wait.holder)}` : "";
-      return [SYNCHRONISERS[wait.kind] ?? wait.kind, [wait.on, held].filter(Boolean).join(" · ")];
+      const what = SYNCHRONISERS[wait.kind] ?? wait.kind;
+      const on = wait.on?.toLowerCase() === what ? "" : (wait.on ?? "");
+      if (on.length > 16) return [what, [on, held].filter(Boolean).join(" · ")];
+      return [`${what} ${on}`.trim(), held];
     }
   }
 }

@@ -258,13 +258,18 @@ def test_what_the_program_printed_grows_with_the_run(show):
 
 
 def test_space_plays_and_pauses(show):
-    window = show(tutorial())
+    def button():
+        return window.run("return document.querySelector('.play').getAttribute('aria-label')")
+
+    window = show(tutorial())  # a minute long, at the speed that it begins with
+    window.press(" ")
+    assert button() == "Pause"
+    window.press(" ")
+    assert button() == "Play" and at(window) < 31
     window.press(*">>>>>", " ")
-    assert window.run("return document.querySelector('.play').getAttribute('aria-label')") == "Pause"
-    wait_until(lambda: at(window) == 31)
-    assert window.run("return document.querySelector('.play').getAttribute('aria-label')") == "Play"
-    window.press(" ", " ")
-    assert at(window) < 31
+    wait_until(lambda: at(window) == 31 and button() == "Play")
+    window.press(*"<<<<<", " ", " ")
+    assert at(window) < 31, "at the end, it plays from the beginning"
 
 
 def wait_until(condition):

@@ -152,7 +152,7 @@ function causeWords(run, event) {
     case "cancel":
       return cause.task ? `cancelled by ${run.name(cause.task)}` : "cancelled";
     case "outside":
-      return "outside";
+      return "something outside";
     default:
       return event.event === "ready" ? "its next turn" : "";
   }

@@ -28,11 +28,12 @@ pub mod sockets;
 mod tls;
 mod watchers;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use ferrio::clock::Clock;
 use ferrio::event_loop::Engine;
 use ferrio::ready::Order;
+use ferrio::recorder;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -67,6 +68,11 @@ impl Loop {
         _keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         imports(py)?;
+        static DESCRIBE: Once = Once::new();
+        DESCRIBE.call_once(|| {
+            let version = Python::version_str();
+            recorder::describe(&format!("Python {}", version.split_whitespace().next().unwrap_or(version)));
+        });
         let clock = match clock {
             "real" => Clock::Real,
             // From where the real one stands, so that `loop.time()` and `time.monotonic()` begin alike.

@@ -42,13 +42,19 @@ pub(super) struct Recording {
 impl Recording {
     pub(super) fn new(number: u64) -> Self {
         let (slot, index) = claim(number);
-        let level = if ON { Level::Pulse } else { Level::Off };
+        let wanted = if ON { Page::own().header.level.load(Ordering::Relaxed) } else { 0 };
+        let level = match Level::from_number(wanted) {
+            _ if !ON => Level::Off,
+            Level::Flight if ring::prepare(Page::own()) => Level::Flight,
+            Level::Deep => Level::Deep,
+            _ => Level::Pulse,
+        };
         Recording {
             level: Cell::new(level),
             slot: Cell::new(slot),
             index: Cell::new(index),
             pen: Short::default(),
-            wanted: Cell::new(level as u32),
+            wanted: Cell::new(wanted),
             answered: Cell::new(0),
             snapshot_due: Cell::new(0),
             subject: Cell::new(0),
@@ -205,6 +211,12 @@ impl<H: Host> Engine<H> {
         self.observe(Observed::Begins(number, work.job(), cause));
         if self.recording.level.get() == Level::Flight {
             self.recording.subject.set(self.subject(work));
+            if let Some(job) = work.job()
+                && self.recording.pen.with(|pen| pen.starts(H::key(job)))
+            {
+                let (page, index, name) = (Page::own(), self.recording.index.get(), H::name(job));
+                self.recording.pen.with(|pen| pen.rename(page, index, H::key(job), name));
+            }
             self.recording.begun.set(stamp::now());
         }
     }

@@ -51,11 +51,17 @@ pub(super) const LENGTH_UNIT: u64 = 16;
 #[derive(Default)]
 pub struct Pen {
     named: HashMap<u64, Named, BuildHasherDefault<Fold>>,
-    last: u64,
 }
+
+/// The number of the next subject: none comes twice in a process.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 struct Named {
     id: u64,
+    /// Its name and number as they were written.
+    word: u64,
+    /// It has run.
+    started: bool,
     /// How many records there were when its name was written.
     at: u64,
 }
@@ -77,20 +83,32 @@ impl Pen {
     /// 0 for none). Returns its number in the ring.
     #[cold]
     pub fn introduce(&mut self, page: &Page, slot: usize, key: u64, (name, number): (String, u32)) -> u64 {
-        let id = self.named.get(&key).map_or(0, |known| known.id);
+        let known = self.named.get(&key).map(|known| known.id);
         if self.named.len() >= REMEMBERED {
             self.named.clear();
         }
-        let id = if id == 0 {
-            self.last += 1;
-            self.last
-        } else {
-            id
-        };
-        let place = u64::from(intern(page, &name));
-        write(page, Kind::Name, slot, id, (place << 32) | u64::from(number), Cause::OUTSIDE, stamp::now());
-        self.named.insert(key, Named { id, at: page.header.records.load(Ordering::Relaxed) });
+        let id = known.unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed));
+        let word = (u64::from(intern(page, &name)) << 32) | u64::from(number);
+        write(page, Kind::Name, slot, id, word, Cause::OUTSIDE, stamp::now());
+        let started = self.named.get(&key).is_some_and(|known| known.started);
+        self.named.insert(key, Named { id, word, started, at: page.header.records.load(Ordering::Relaxed) });
         id
+    }
+
+    /// Whether the subject with this key runs for the first time: it may have got its name after it was made ready.
+    #[inline]
+    pub fn starts(&mut self, key: u64) -> bool {
+        self.named.get_mut(&key).is_some_and(|known| !std::mem::replace(&mut known.started, true))
+    }
+
+    /// Tells the ring if the subject is called something else by now.
+    #[cold]
+    pub fn rename(&mut self, page: &Page, slot: usize, key: u64, (name, number): (String, u32)) {
+        let word = (u64::from(intern(page, &name)) << 32) | u64::from(number);
+        if let Some(known) = self.named.get_mut(&key).filter(|known| known.word != word) {
+            known.word = word;
+            write(page, Kind::Name, slot, known.id, word, Cause::OUTSIDE, stamp::now());
+        }
     }
 
     /// The subject with this key is over: another may have its key.

@@ -1,0 +1,284 @@
+"""`ferrio record`, `dump` and `export`: what is saved is what ran, and other tools read it."""
+
+import gzip
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from ferrio import _ferrio
+from ferrio.flight import chrome, events, lines, log, perfetto
+from ferrio.flight.steps import understand
+
+pytestmark = pytest.mark.skipif(not _ferrio.page_folder(), reason="there is no tmpfs for a page here")
+
+PROGRAM = """
+import asyncio, sys
+
+async def worker(name, event):
+    await asyncio.sleep(0.01)
+    event.set()
+    return name
+
+async def main():
+    event = asyncio.Event()
+    tasks = [asyncio.create_task(worker("a", event)), asyncio.create_task(worker("b", event), name="the second")]
+    await event.wait()
+    reader, writer = await asyncio.open_connection(*(await serve()))
+    writer.write(b"hello")
+    print(await reader.read(10))
+    writer.close()
+    await asyncio.gather(*tasks)
+
+async def serve():
+    async def echo(reader, writer):
+        writer.write(await reader.read(10))
+        writer.close()
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    return server.sockets[0].getsockname()
+
+asyncio.run(main())
+sys.exit(3)
+"""
+
+
+def ferrio(*words, status=0, **options):
+    done = subprocess.run(
+        [sys.executable, "-m", "ferrio", *map(str, words)], capture_output=True, text=True, timeout=60, **options
+    )
+    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The file of a recorded run."""
+    folder = tmp_path_factory.mktemp("flight")
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    # The program's own exit status and output are passed on.
+    done = ferrio("record", "-o", folder / "run.xlog", program, status=3)
+    assert done.stdout == "b'hello'\n" and "run.xlog" in done.stderr
+    return folder / "run.xlog"
+
+
+@pytest.fixture(scope="module")
+def flight(recorded):
+    return log.load(recorded)
+
+
+def named(steps, name):
+    return [step for step in steps if step.subject.name == name]
+
+
+def test_a_record_has_every_task_by_its_name(flight):
+    subjects = {subject.title for subject in understand(flight).subjects if subject.is_task}
+    assert {"the second (worker)"} <= subjects
+    assert {title.partition(" (Task-")[0] for title in subjects} >= {"main", "worker", "serve.<locals>.echo"}
+
+
+def test_each_step_was_ready_before_it_ran_and_knows_who_woke_it(flight):
+    known = understand(flight)
+    assert all(step.ready is not None and step.ready <= step.begins <= step.ends for step in known.steps)
+    (first, *rest) = named(known.steps, "main")
+    assert first.cause == "outside"
+    assert [step.waker for step in named(known.steps, "worker")[:1]] == [first]
+    # `event.set()` in a worker's step is what wakes main.
+    assert rest[0].waker.subject.name in ("worker", "the second (worker)")
+
+
+def test_a_sleep_is_woken_by_its_timer_and_a_read_by_its_descriptor(flight):
+    known = understand(flight)
+    causes = {step.cause for step in known.steps}
+    assert {"timer", "descriptor", "step"} <= causes
+    fired = {step.payload for step in known.steps if step.cause == "timer"}
+    assert fired <= {timer.number for timer in known.timers}
+    assert sum(sleep.ends - sleep.begins for sleep in known.sleeps) > 0.005
+
+
+def test_a_file_is_read_as_it_was_written(flight, tmp_path):
+    log.save(flight, tmp_path / "again.xlog")
+    assert log.load(tmp_path / "again.xlog") == flight
+    assert [path.name for path in tmp_path.iterdir()] == ["again.xlog"]
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"something else", "not a flight record"),
+        (gzip.compress(b"{}\n"), "not a flight record"),
+        (gzip.compress(b'{"xlog": 99}\n'), "version 99"),
+        (gzip.compress(b'{"xlog": 1}\n'), "cut off or damaged"),
+        (b"", "not a flight record"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused_in_one_line(tmp_path, content, reason):
+    path = tmp_path / "bad.xlog"
+    path.write_bytes(content)
+    done = ferrio("export", "--jsonl", path, status=2)
+    assert reason in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_record_that_is_cut_off_is_refused(recorded, tmp_path):
+    path = tmp_path / "cut.xlog"
+    path.write_bytes(recorded.read_bytes()[:-200])
+    assert "cut off" in ferrio("export", "--jsonl", path, status=2).stderr
+
+
+def test_the_perfetto_trace_follows_the_published_schema(flight):
+    reason = "the published schema comes with the package perfetto (tests/ecosystem/requirements.txt)"
+    schema = pytest.importorskip("perfetto.protos.perfetto.trace.perfetto_trace_pb2", reason=reason)
+    file = io.BytesIO()
+    perfetto.write(flight, file)
+    trace = schema.Trace.FromString(file.getvalue())
+    assert not _unknown(trace)
+    tracks = {packet.track_descriptor.uuid: packet.track_descriptor for packet in trace.packet if _is_track(packet)}
+    names = {track.name for track in tracks.values()}
+    assert {"loop 0", "ready, loop 0", "the second (worker)"} <= names
+    assert all(track.parent_uuid in tracks for track in tracks.values() if track.parent_uuid)
+    packets = [packet for packet in trace.packet if packet.HasField("track_event")]
+    assert [packet.timestamp for packet in packets] == sorted(packet.timestamp for packet in packets)
+    assert all(packet.track_event.track_uuid in tracks for packet in packets)
+    # Slices nest, and each flow goes from the step that woke to the one that was woken.
+    open_slices, begun, ended = {}, set(), set()
+    kinds = schema.TrackEvent
+    for packet in packets:
+        event = packet.track_event
+        if event.type == kinds.TYPE_SLICE_BEGIN:
+            assert open_slices.setdefault(event.track_uuid, 0) == 0
+            open_slices[event.track_uuid] += 1
+            assert set(event.terminating_flow_ids) <= begun
+            begun |= set(event.flow_ids)
+            ended |= set(event.terminating_flow_ids)
+        elif event.type == kinds.TYPE_SLICE_END:
+            open_slices[event.track_uuid] -= 1
+    assert set(open_slices.values()) == {0}
+    assert begun == ended and len(begun) == sum(step.waker is not None for step in understand(flight).steps)
+
+
+def _is_track(packet):
+    return packet.HasField("track_descriptor")
+
+
+def _unknown(message):
+    """Whether a part of the message is none of its schema's fields."""
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    if len(UnknownFieldSet(message)):
+        return True
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            parts = [value] if hasattr(value, "ListFields") else value
+            if any(map(_unknown, parts)):
+                return True
+    return False
+
+
+def test_chromes_trace_has_slices_and_flows(flight):
+    file = io.StringIO()
+    chrome.write(flight, file)
+    listed = json.loads(file.getvalue())["traceEvents"]
+    phases = {event["ph"] for event in listed}
+    assert phases == {"M", "X", "s", "f", "C"}
+    flows = [[event["id"] for event in listed if event["ph"] == phase] for phase in "sf"]
+    assert sorted(flows[0]) == sorted(flows[1]) and flows[0]
+
+
+def test_the_lines_have_every_record(flight):
+    file = io.StringIO()
+    lines.write(flight, file)
+    head, *records = map(json.loads, file.getvalue().splitlines())
+    assert head["event"] == "head" and [log.Record(**record) for record in records] == flight.records
+
+
+def test_the_page_is_made_of_the_record(flight, recorded):
+    listed = list(events.events(flight))
+    assert [event["n"] for event in listed[1:]] == list(range(1, len(listed)))
+    assert {"queued", "start", "resume", "ready", "asleep", "awake", "bill"} <= {event["event"] for event in listed}
+    woken = {event["because"]["kind"] for event in listed if event["event"] == "ready"}
+    assert {"task", "socket"} <= woken
+    page = recorded.with_suffix(".html")
+    assert ferrio("export", "--html", recorded).stdout.strip() == str(page)
+    assert "<!doctype html>" in page.read_text().lower()
+
+
+# --- other processes -------------------------------------------------------------------------------------------------
+
+SERVICE = """
+import asyncio
+from ferrio import _ferrio
+
+async def beat():
+    while True:
+        await asyncio.sleep(0.002)
+
+async def main():
+    _ferrio.want_level("flight")
+    task = asyncio.create_task(beat())
+    await asyncio.sleep(0.1)
+    print("ready", flush=True)
+    await task
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def service():
+    """A process at the flight level."""
+    command = [sys.executable, "-m", "ferrio", "-c", textwrap.dedent(SERVICE)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        page = os.path.join(_ferrio.page_folder(), f"{process.pid}.loop")
+        if os.path.exists(page):
+            os.unlink(page)
+
+
+@pytest.mark.parametrize("how", ["running", "stopped", "killed"])
+def test_a_process_is_dumped_whatever_has_become_of_it(service, tmp_path, how):
+    if how == "stopped":
+        os.kill(service.pid, signal.SIGSTOP)
+    elif how == "killed":
+        service.kill()
+        service.wait()
+    done = ferrio("dump", "--json", "-o", tmp_path / "it.xlog", service.pid)
+    assert json.loads(done.stdout)["records"] > 50
+    known = understand(log.load(tmp_path / "it.xlog"))
+    assert len(named(known.steps, "beat")) > 10
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        ([], "which process?"),
+        (["x"], "no process's number"),
+        (["4194305"], "no loop of ferrio's"),
+        (["--what", "1"], "unknown option: --what"),
+    ],
+)
+def test_dump_says_what_is_wrong(words, reason):
+    assert reason in ferrio("dump", *words, status=2).stderr
+
+
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        ([], "which format?"),
+        (["--chrome"], "which file?"),
+        (["--chrome", "no-such.xlog"], "No such file"),
+        (["--what"], "unknown option"),
+        (["-o"], "argument expected"),
+    ],
+)
+def test_export_says_what_is_wrong(words, reason):
+    assert reason in ferrio("export", *words, status=2).stderr

@@ -126,10 +126,29 @@ def test_every_interleaving_is_as_with_asyncios_own_reader(new_loop, program, li
         assert runner.run(play(ferrio.StreamReader, program, limit, can_pause)) == expected
 
 
+big_steps = st.one_of(
+    st.tuples(st.just("feed"), st.tuples(data, st.sampled_from([1, 5_000, 20_000])).map(lambda one: one[0] * one[1])),
+    st.tuples(st.just("readexactly"), st.sampled_from([10, 65_535, 65_536, 65_537, 100_000, 200_000])),
+    st.tuples(st.just("read"), st.sampled_from([10, 70_000, 1_000_000])),
+    *[st.tuples(st.just(kind), st.none()) for kind in ("turn", "readline", "look", "eof")],
+    st.tuples(st.just("cancel"), st.integers(0, 3)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(program=st.lists(big_steps, max_size=20))
+def test_big_blocks_are_as_with_asyncios_own_reader(program):
+    """Whoever waits for one finds it where the bytes were received."""
+    with asyncio.Runner(loop_factory=ferrio.new_event_loop) as runner:
+        expected = runner.run(play(Oracle, program, 64 * 1024, True))
+        assert runner.run(play(ferrio.StreamReader, program, 64 * 1024, True)) == expected
+
+
 reads = st.one_of(
     st.tuples(st.just("readline"), st.none()),
     st.tuples(st.just("readuntil"), st.sampled_from([b"\n", b"ab", b"abc"])),
     st.tuples(st.just("readexactly"), st.integers(0, 40_000)),
+    st.tuples(st.just("readexactly"), st.integers(64 * 1024, 300_000)),
     st.tuples(st.just("read"), st.integers(1, 40_000)),
 )
 

@@ -42,3 +42,67 @@ pub fn filled_in_place<E>(
         }
     }
 }
+
+/// A bytes object that is being filled from the front. Nobody else has it before it is full.
+pub struct Block {
+    object: Py<PyBytes>,
+    size: usize,
+    filled: usize,
+}
+
+impl Block {
+    /// # Errors
+    /// MemoryError.
+    pub fn new(py: Python<'_>, size: usize) -> PyResult<Self> {
+        // SAFETY: without content the object's bytes are uninitialised; they are looked at as far as they are filled.
+        let object = unsafe {
+            let made = ffi::PyBytes_FromStringAndSize(std::ptr::null(), size as ffi::Py_ssize_t);
+            Bound::from_owned_ptr_or_err(py, made)?.cast_into_unchecked().unbind()
+        };
+        Ok(Block { object, size, filled: 0 })
+    }
+
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// How many bytes are missing.
+    pub fn room(&self) -> usize {
+        self.size - self.filled
+    }
+
+    fn start(&self) -> *mut u8 {
+        // SAFETY: a living bytes object.
+        unsafe { ffi::PyBytes_AsString(self.object.as_ptr()).cast() }
+    }
+
+    #[inline]
+    pub fn filled(&self) -> &[u8] {
+        // SAFETY: that many bytes have been written, and nobody writes to them again.
+        unsafe { std::slice::from_raw_parts(self.start(), self.filled) }
+    }
+
+    /// Has `fill` write to at most `most` bytes at the end; it returns how many it has written, and must not call Python.
+    pub fn fill<E>(&mut self, most: usize, fill: impl FnOnce(*mut u8, usize) -> Result<usize, E>) -> Result<usize, E> {
+        let most = most.min(self.room());
+        // SAFETY: within the object, which has at least `most` more bytes.
+        let count = fill(unsafe { self.start().add(self.filled) }, most)?.min(most);
+        self.filled += count;
+        Ok(count)
+    }
+
+    /// `data` at the end, for which there is room.
+    pub fn extend(&mut self, data: &[u8]) {
+        let Ok(_) = self.fill(data.len(), |end, room| {
+            // SAFETY: two objects' memory, and there is room.
+            unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), end, room) };
+            Ok::<usize, std::convert::Infallible>(room)
+        });
+    }
+
+    /// The object. (It must be full.)
+    pub fn into_bytes(self, py: Python<'_>) -> Bound<'_, PyBytes> {
+        debug_assert_eq!(self.room(), 0);
+        self.object.into_bound(py)
+    }
+}

@@ -2,13 +2,20 @@
 
 use std::io;
 use std::mem;
+use std::ops::RangeInclusive;
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PySlice};
 
+use crate::ffi::bytes::Block;
+
 /// More room than this is given back while little of it is used.
 const IDLE_ROOM: usize = 16 * 1024;
+
+/// A block of so many bytes that is asked for gets an object of its own at once. A larger one grows with what arrives: it
+/// may never come.
+const BLOCKS: RangeInclusive<usize> = 64 * 1024..=16 * 1024 * 1024;
 
 /// A buffer at whose end bytes arrive and from whose front they are taken.
 ///
@@ -18,6 +25,8 @@ pub enum Buffer {
     Whole(Py<PyBytes>, usize),
     /// What came in pieces, from this index on.
     Joined(Vec<u8>, usize),
+    /// A block that somebody waits for, who will get this very object.
+    Block(Block),
     /// Somebody has asked for `StreamReader._buffer`: this is it from then on. Whatever changes its size may raise, and
     /// is done outside of the guard, by the functions at the end of this file.
     Shown(Py<PyByteArray>),
@@ -36,6 +45,7 @@ impl Buffer {
         match self {
             Buffer::Whole(bytes, start) => &bytes.as_bytes(py)[*start..],
             Buffer::Joined(bytes, start) => &bytes[*start..],
+            Buffer::Block(block) => block.filled(),
             // SAFETY: nobody can change it before Python code runs again.
             Buffer::Shown(array) => unsafe { array.bind(py).as_bytes() },
         }
@@ -62,12 +72,17 @@ impl Buffer {
 
     /// `data` arrives. (Not for a shown buffer.)
     pub fn append(&mut self, py: Python<'_>, data: &[u8]) {
+        if let Buffer::Block(block) = self
+            && block.room() >= data.len()
+        {
+            return block.extend(data);
+        }
         self.room(py, data.len()).extend_from_slice(data);
     }
 
     /// `data` arrives. (Not for a shown buffer.)
     pub fn append_object(&mut self, data: &Bound<'_, PyBytes>) {
-        if self.is_empty(data.py()) {
+        if self.is_empty(data.py()) && !matches!(self, Buffer::Block(_)) {
             *self = Buffer::Whole(data.clone().unbind(), 0);
         } else {
             self.append(data.py(), data.as_bytes());
@@ -81,6 +96,11 @@ impl Buffer {
         size: usize,
         receive: impl FnOnce(*mut u8, usize) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        if let Buffer::Block(block) = self
+            && block.room() > 0
+        {
+            return block.fill(size, receive);
+        }
         let bytes = self.room(py, size);
         let room = bytes.spare_capacity_mut();
         let room = &mut room[..size];
@@ -88,6 +108,23 @@ impl Buffer {
         // SAFETY: there is room for `size` more bytes, of which the first `count` were written.
         unsafe { bytes.set_len(bytes.len() + count) };
         Ok(count)
+    }
+
+    /// Somebody waits for a block of `count` bytes, of which some are here: the others go to where he will find them.
+    pub fn expect(&mut self, py: Python<'_>, count: usize) {
+        let is_expected = match self {
+            Buffer::Block(block) => block.size() == count,
+            Buffer::Shown(_) => true,
+            Buffer::Whole(..) | Buffer::Joined(..) => false,
+        };
+        if is_expected || !BLOCKS.contains(&count) || self.len(py) >= count {
+            return;
+        }
+        // (If there is no memory for it now, there may be when it is needed.)
+        if let Ok(mut block) = Block::new(py, count) {
+            block.extend(self.bytes(py));
+            *self = Buffer::Block(block);
+        }
     }
 
     /// A vector at whose end there is room for `size` more bytes.
@@ -115,6 +152,13 @@ impl Buffer {
             let Buffer::Whole(bytes, _) = mem::take(self) else { unreachable!("it is one") };
             return bytes.into_bound(py);
         }
+        if let Buffer::Block(block) = self
+            && block.room() == 0
+            && count >= block.size()
+        {
+            let Buffer::Block(block) = mem::take(self) else { unreachable!("it is one") };
+            return block.into_bytes(py);
+        }
         let bytes = self.bytes(py);
         let count = count.min(bytes.len());
         let taken = PyBytes::new(py, &bytes[..count]);
@@ -129,6 +173,7 @@ impl Buffer {
         match self {
             _ if is_all => drop(mem::take(self)),
             Buffer::Whole(_, start) | Buffer::Joined(_, start) => *start += count,
+            Buffer::Block(block) => *self = Buffer::Joined(block.filled()[count..].to_vec(), 0),
             Buffer::Shown(_) => {}
         }
     }

@@ -66,6 +66,7 @@ impl StreamReader {
             let size = state.high_water().saturating_sub(length).max(wanted).clamp(LEAST, READ_SIZE);
             match &state.buffer {
                 Buffer::Shown(_) => Way::Scratch(size),
+                Buffer::Block(_) => Way::Append(size),
                 _ if length > 0 => Way::Append(size),
                 _ if wanted >= MANY && state.is_flowing => Way::InPlace(size.min(wanted)),
                 _ => Way::Scratch(size),

@@ -125,6 +125,9 @@ impl StreamReader {
         let (length, eof) = self.state.with(py, |state| {
             let length = state.buffer.len(py);
             state.asked = count.saturating_sub(length);
+            if !state.eof {
+                state.buffer.expect(py, count);
+            }
             (length, state.eof)
         });
         if length >= count {

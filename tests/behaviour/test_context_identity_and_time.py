@@ -193,8 +193,9 @@ def test_every_accepted_connection_has_a_context_of_its_own(run, loop, server_tl
     for number in (1, 2, 3):
         mine = [(name, found) for n, name, found in Protocol.seen if n == number]
         assert mine[0] == ("connection_made", "where the server was made")
-        assert mine[1:] == [
-            (name, number) for name in ("data_received", "data_received", "eof_received", "connection_lost")
+        # (What the client sends may come in one piece.)
+        assert list(dict.fromkeys(mine[1:])) == [
+            (name, number) for name in ("data_received", "eof_received", "connection_lost")
         ]
 
 

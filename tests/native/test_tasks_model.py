@@ -40,7 +40,8 @@ class Stage:
         self.chosen([number])[0].set_exception(LookupError(number))
 
     def drop(self, number):
-        return self.chosen([number])[0].cancel(f"dropped {number}")
+        # (Which of several that are done as_completed gives first, is the set's secret.)
+        return self.chosen([number])[0].cancel("dropped")
 
     # What waits for them.
 

@@ -22,6 +22,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use crate::ffi::error;
+use crate::ffi::for_ever::for_ever;
 use crate::ffi::method::{Arguments, guarded};
 use crate::ffi::spare::Spares;
 
@@ -567,7 +568,7 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         ffi::PyGetSetDef { name: name.as_ptr(), get: Some(attribute), set: None, doc: ptr::null(), closure }
     }
     // The definitions live as long as the type: for ever.
-    let methods = Box::leak(Box::new([
+    let methods = for_ever([
         method(
             c"send",
             ffi::PyMethodDefPointer { PyCFunction: method_send },
@@ -587,10 +588,9 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
             c"close($self, /)\n--\n\nEnd the coroutine where it waits.",
         ),
         ffi::PyMethodDef::zeroed(),
-    ]));
-    let getters =
-        Box::leak(Box::new([getter(c"__name__", 0), getter(c"__qualname__", 1), ffi::PyGetSetDef::default()]));
-    let members = Box::leak(Box::new([
+    ]);
+    let getters = for_ever([getter(c"__name__", 0), getter(c"__qualname__", 1), ffi::PyGetSetDef::default()]);
+    let members = for_ever([
         ffi::PyMemberDef {
             name: c"__weaklistoffset__".as_ptr(),
             type_code: ffi::Py_T_PYSSIZET,
@@ -599,7 +599,7 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
             doc: ptr::null(),
         },
         ffi::PyMemberDef::default(),
-    ]));
+    ]);
     let mut slots = [
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         slot(ffi::Py_tp_finalize, finalize as *mut c_void),

@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple, PyType};
 
+use super::for_ever::for_ever;
 use crate::core::panic_message;
 
 /// The arguments of one call: positional ones first, then one value per keyword name.
@@ -226,7 +227,7 @@ pub fn install(
 /// Puts a definition that lives for ever into a class.
 fn add(class: &Bound<'_, PyType>, definition: ffi::PyMethodDef) -> PyResult<()> {
     let py = class.py();
-    let definition = Box::leak(Box::new(definition));
+    let definition = for_ever(definition);
     // SAFETY: the class is a finished type and the definition lives for ever, its name is a C string.
     unsafe {
         let descriptor = Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?;
@@ -342,8 +343,7 @@ pub fn add_function(
     let py = module.py();
     let ml_meth = ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: function };
     let ml_flags = ffi::METH_FASTCALL | ffi::METH_KEYWORDS;
-    let definition =
-        Box::leak(Box::new(ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags, ml_doc: doc.as_ptr() }));
+    let definition = for_ever(ffi::PyMethodDef { ml_name: name.as_ptr(), ml_meth, ml_flags, ml_doc: doc.as_ptr() });
     let home = PyString::intern(py, &home.to_string_lossy());
     // SAFETY: the definition lives for ever; the function keeps the name of its module alive.
     let made = unsafe {
@@ -413,7 +413,7 @@ pub fn install_attribute(
     let closure = which as *mut std::ffi::c_void;
     let definition =
         ffi::PyGetSetDef { name: name.as_ptr(), get: Some(get), set: Some(set), doc: std::ptr::null(), closure };
-    let definition = Box::leak(Box::new(definition));
+    let definition = for_ever(definition);
     // SAFETY: the class is a finished type and the definition lives for ever.
     unsafe {
         let descriptor = ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition);

@@ -10,6 +10,7 @@ pub mod construct;
 pub mod context;
 pub mod error;
 pub mod exit;
+pub mod for_ever;
 pub mod guarded;
 pub mod method;
 pub mod spare;

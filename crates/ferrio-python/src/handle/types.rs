@@ -10,6 +10,7 @@ use pyo3::types::{PyTuple, PyType};
 use super::freeing::{clear, dealloc, traverse};
 use super::running::{cancel, run, wait_for_end};
 use super::{CANCELLED, DESCRIBED, HandleObject, SCHEDULED, THREAD_SAFE, TYPES, TimerHandleObject, Types};
+use crate::ffi::for_ever::for_ever;
 use crate::ffi::method::guarded;
 use crate::imports::imports;
 
@@ -173,14 +174,14 @@ const fn getter(name: &'static CStr, which: usize) -> ffi::PyGetSetDef {
 
 pub(super) fn make_types(py: Python<'_>) -> PyResult<Types> {
     // The definitions live as long as the types: for ever.
-    let methods = Box::leak(Box::new([
+    let methods = for_ever([
         method(c"cancel", method_cancel, c"cancel($self, /)\n--\n\nCancel the callback; no effect once it has run."),
         method(c"cancelled", method_cancelled, c"cancelled($self, /)\n--\n\nWhether cancel() was called."),
         method(c"get_context", method_get_context, c"get_context($self, /)\n--\n\nThe contextvars.Context it runs in."),
         method(c"_run", method_run, c"_run($self, /)\n--\n\nRun the callback now."),
         ffi::PyMethodDef::zeroed(),
-    ]));
-    let getters = Box::leak(Box::new([
+    ]);
+    let getters = for_ever([
         getter(c"__class__", 9),
         getter(c"_callback", 0),
         getter(c"_args", 1),
@@ -190,8 +191,8 @@ pub(super) fn make_types(py: Python<'_>) -> PyResult<Types> {
         getter(c"_context", 5),
         getter(c"_repr", 6),
         ffi::PyGetSetDef::default(),
-    ]));
-    let members = Box::leak(Box::new([
+    ]);
+    let members = for_ever([
         ffi::PyMemberDef {
             name: c"__weaklistoffset__".as_ptr(),
             type_code: ffi::Py_T_PYSSIZET,
@@ -200,7 +201,7 @@ pub(super) fn make_types(py: Python<'_>) -> PyResult<Types> {
             doc: ptr::null(),
         },
         ffi::PyMemberDef::default(),
-    ]));
+    ]);
     let handle = make_type(
         py,
         c"ferrio.Handle",
@@ -218,16 +219,16 @@ pub(super) fn make_types(py: Python<'_>) -> PyResult<Types> {
             slot(0, ptr::null_mut()),
         ],
     )?;
-    let timer_methods = Box::leak(Box::new([
+    let timer_methods = for_ever([
         method(c"when", method_when, c"when($self, /)\n--\n\nThe deadline in seconds of loop.time()."),
         ffi::PyMethodDef::zeroed(),
-    ]));
-    let timer_getters = Box::leak(Box::new([
+    ]);
+    let timer_getters = for_ever([
         getter(c"__class__", 10),
         getter(c"_when", 7),
         getter(c"_scheduled", 8),
         ffi::PyGetSetDef::default(),
-    ]));
+    ]);
     let timer = make_type(
         py,
         c"ferrio.TimerHandle",

@@ -301,6 +301,27 @@ def as_completed(loop, count):
     run(loop, main())
 
 
+@row("wait() for 1,000 tasks, per task", 20_000)
+def wait_1000(loop, count):
+    async def main():
+        wait = namespace(loop).wait
+        for _ in range(count // 1_000):
+            await wait([loop.create_task(nothing()) for _ in range(1_000)])
+
+    run(loop, main())
+
+
+@row("as_completed() of 100, per task", 20_000)
+def as_completed_100(loop, count):
+    async def main():
+        as_completed = namespace(loop).as_completed
+        for _ in range(count // 100):
+            for one in as_completed([nothing() for _ in range(100)]):
+                await one
+
+    run(loop, main())
+
+
 @row("shield() of a task", 10_000)
 def shield(loop, count):
     async def main():

@@ -17,6 +17,7 @@ from asyncio import base_events, coroutines
 from . import _task_steps, sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
+from .executors import DefaultExecutor
 
 
 class _Computed:
@@ -145,12 +146,15 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             executor = self._default_executor
             self._check_default_executor()
             if executor is None:
-                executor = concurrent.futures.ThreadPoolExecutor(thread_name_prefix="asyncio")
-                self._default_executor = executor
-        job = executor.submit(func, *args)
-        # That of an executor that is none is one of asyncio's, or nonsense.
-        is_executors = isinstance(job, concurrent.futures.Future)
-        future = self._follow(job) if is_executors else asyncio.wrap_future(job, loop=self)
+                executor = self._default_executor = DefaultExecutor(thread_name_prefix="asyncio")
+        if type(executor) is DefaultExecutor:
+            work, future = self._make_work(func, args)
+            executor.start(work)
+        else:
+            job = executor.submit(func, *args)
+            # That of an executor that is none is one of asyncio's, or nonsense.
+            is_executors = isinstance(job, concurrent.futures.Future)
+            future = self._follow(job) if is_executors else asyncio.wrap_future(job, loop=self)
         if self._clock_is_virtual:
             self._hold_clock()
             future.add_done_callback(self._let_clock_go)

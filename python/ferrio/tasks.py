@@ -2,6 +2,7 @@
 
 import asyncio.tasks
 import sys
+import types
 from asyncio import _get_running_loop, isfuture
 from asyncio.coroutines import iscoroutine
 
@@ -10,6 +11,7 @@ from asyncio.tasks import *
 from inspect import isawaitable
 
 from ._ferrio import (
+    _begin_pause,
     _begin_waiting,
     _begun_timeout,
     _complete_into,
@@ -20,12 +22,34 @@ from ._ferrio import (
 )  # fmt: skip
 from .queues import Queue
 
-__all__ = ["as_completed", "create_task", "ensure_future", "gather", "shield", "wait", "wait_for"]
+__all__ = ["as_completed", "create_task", "ensure_future", "gather", "shield", "sleep", "wait", "wait_for"]
 
 _as_completed = asyncio.tasks.as_completed
 _cancel_and_wait = asyncio.tasks._cancel_and_wait
+_sleep = asyncio.tasks.sleep
 _wait_as_asyncio = asyncio.tasks.wait
 _wait_for = asyncio.tasks.wait_for
+
+
+@types.coroutine
+def _one_turn():
+    yield
+
+
+async def sleep(delay, result=None):
+    """Wait for ``delay`` seconds, or for one turn of the loop if that is 0 or less. Returns ``result``."""
+    if delay <= 0:
+        await _one_turn()
+        return result
+    pause = _begin_pause(delay)
+    if pause is None:
+        return await _sleep(delay, result)
+    try:
+        await pause
+    except BaseException:
+        pause.cancel()
+        raise
+    return result
 
 
 async def wait(fs, *, timeout=None, return_when=ALL_COMPLETED):
@@ -122,5 +146,32 @@ async def wait_for(fut, timeout):
 
 
 if sys.version_info < (3, 12):
-    # Which runs it as a task of its own.
-    wait_for = _wait_for
+    _limited = wait_for
+
+    async def wait_for(fut, timeout):
+        # Here what is awaited runs as a task of its own, and whoever waits goes on only when that is over.
+        waiting = None
+        if timeout is not None and timeout > 0:
+            fut = ensure_future(fut)
+            waiting = _begin_waiting((fut,), timeout, FIRST_COMPLETED)
+        if waiting is None:
+            return await _wait_for(fut, timeout)
+        try:
+            await waiting.waiter
+        except asyncio.CancelledError:
+            if fut.done():
+                return fut.result()
+            waiting.end()
+            await _cancel_and_wait(fut, asyncio.get_running_loop())
+            raise
+        finally:
+            waiting.end()
+        if fut.done():
+            return fut.result()
+        await _cancel_and_wait(fut, asyncio.get_running_loop())
+        try:
+            return fut.result()
+        except asyncio.CancelledError as error:
+            raise TimeoutError from error
+
+    wait_for.__doc__ = _limited.__doc__

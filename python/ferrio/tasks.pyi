@@ -1,3 +1,3 @@
 from asyncio.tasks import *
 
-__all__ = ["as_completed", "create_task", "ensure_future", "gather", "shield", "wait", "wait_for"]
+__all__ = ["as_completed", "create_task", "ensure_future", "gather", "shield", "sleep", "wait", "wait_for"]

@@ -4,12 +4,15 @@ import asyncio
 import concurrent.futures
 import gc
 import inspect
+import math
 import sys
 import threading
 import weakref
+from fractions import Fraction
 
 import ferrio
 import pytest
+from ferrio.executors import DefaultExecutor
 
 has_cancel = pytest.mark.skipif(sys.version_info < (3, 15), reason="asyncio's TaskGroup has cancel() since 3.15")
 
@@ -292,6 +295,103 @@ def test_nothing_of_a_shield_or_a_wait_is_left_when_it_is_over(namespace, run):
     run(main())
 
 
+# --- sleep ---------------------------------------------------------------------------------------------------------------
+
+
+def test_sleep_is_a_coroutine_function_and_returns_what_it_is_given(namespace, run):
+    assert inspect.iscoroutinefunction(namespace.sleep)
+
+    async def main():
+        for delay in (0, -1, 0.001, Fraction(1, 1000), True):
+            assert await namespace.sleep(delay * 0.01, "result") == "result"
+        assert await namespace.sleep(0) is None
+        assert await namespace.sleep(delay=0.001, result=(1,)) == (1,)
+
+    run(main())
+
+
+def test_sleep_of_nothing_lasts_one_turn(namespace, run):
+    async def main():
+        turns = []
+
+        async def count():
+            for number in range(3):
+                turns.append(number)
+                await namespace.sleep(0)
+
+        others = [asyncio.create_task(count()) for _ in range(2)]
+        await asyncio.gather(*others)
+        assert turns == [0, 0, 1, 1, 2, 2]
+
+    run(main())
+
+
+@pytest.mark.parametrize("bad", ["1", None, object(), 1j])
+def test_sleep_refuses_what_is_no_number(namespace, run, bad):
+    async def main():
+        with pytest.raises(TypeError):
+            await namespace.sleep(bad)
+
+    run(main())
+
+
+def test_sleep_refuses_nan_as_asyncio_does(run):
+    async def main():
+        outcomes = []
+        for namespace in (asyncio, ferrio):
+            try:
+                await asyncio.wait_for(namespace.sleep(math.nan), 0.01)
+            except (ValueError, TimeoutError) as error:
+                outcomes.append((type(error), error.args))
+        assert len(outcomes) == 2 and outcomes[0] == outcomes[1]
+
+    run(main())
+
+
+@pytest.mark.parametrize("delay", [0, 3600])
+def test_a_cancelled_sleep_ends_at_once_with_the_message(namespace, run, delay):
+    async def main():
+        task = asyncio.create_task(namespace.sleep(delay))
+        await asyncio.sleep(0)
+        task.cancel("why")
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert caught.value.args == ("why",)
+
+    run(main())
+
+
+def test_a_cancelled_sleep_leaves_nothing_behind(namespace, run):
+    async def cancelled():
+        task = asyncio.create_task(namespace.sleep(3600))
+        await asyncio.sleep(0)
+        future = weakref.ref(task._fut_waiter)
+        task.cancel()
+        await asyncio.wait([task])
+        return future
+
+    async def main():
+        future = await cancelled()
+        await asyncio.sleep(0)
+        gc.collect()
+        assert future() is None
+
+    run(main())
+
+
+def test_a_sleep_that_is_closed_or_thrown_into_ends(namespace, run):
+    async def main():
+        for end in (lambda sleep: sleep.close(), lambda sleep: pytest.raises(KeyError, sleep.throw, KeyError())):
+            for delay in (0, 3600):
+                sleep = namespace.sleep(delay)
+                sleep.send(None)
+                end(sleep)
+                with pytest.raises(RuntimeError, match="cannot reuse already awaited coroutine"):
+                    sleep.send(None)
+
+    run(main())
+
+
 # --- executors -----------------------------------------------------------------------------------------------------------
 
 
@@ -318,34 +418,39 @@ def test_what_a_thread_raises_is_raised_by_the_await(run):
     run(main())
 
 
-def test_cancelling_the_future_keeps_a_job_from_beginning(run):
+@pytest.fixture(params=[concurrent.futures.ThreadPoolExecutor, DefaultExecutor])
+def executor(request):
+    """With one thread."""
+    with request.param(1) as executor:
+        yield executor
+
+
+def test_cancelling_the_future_keeps_a_job_from_beginning(run, executor):
     async def main():
         loop = asyncio.get_running_loop()
         go_on = threading.Event()
-        with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            first = loop.run_in_executor(executor, go_on.wait, 10)
-            ran = []
-            second = loop.run_in_executor(executor, ran.append, 1)
-            second.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await second
-            await asyncio.sleep(0)  # The executor's future hears of it in the next turn.
-            go_on.set()
-            assert await first
-            await loop.run_in_executor(executor, int)
-            assert ran == []
+        first = loop.run_in_executor(executor, go_on.wait, 10)
+        ran = []
+        second = loop.run_in_executor(executor, ran.append, 1)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        await asyncio.sleep(0)  # The executor's future hears of it in the next turn.
+        go_on.set()
+        assert await first
+        await loop.run_in_executor(executor, int)
+        assert ran == []
 
     run(main())
 
 
-def test_a_job_that_ends_after_its_loop_says_nothing(run, capfd):
+def test_a_job_that_ends_after_its_loop_says_nothing(executor, capfd):
     go_on, ended = threading.Event(), threading.Event()
 
     def job():
         go_on.wait(10)
         ended.set()
 
-    executor = concurrent.futures.ThreadPoolExecutor(1)
     loop = ferrio.new_event_loop()
 
     async def main():
@@ -357,6 +462,70 @@ def test_a_job_that_ends_after_its_loop_says_nothing(run, capfd):
     assert ended.wait(10)
     executor.shutdown()
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_executor_that_is_shut_down_cancels_what_waits_and_takes_no_more(run, executor):
+    async def main():
+        loop = asyncio.get_running_loop()
+        begun, go_on = threading.Event(), threading.Event()
+        first = loop.run_in_executor(executor, lambda: (begun.set(), go_on.wait(10)))
+        begun.wait(10)
+        waiting = [loop.run_in_executor(executor, int) for _ in range(3)]
+        executor.shutdown(wait=False, cancel_futures=True)
+        go_on.set()
+        await first
+        await asyncio.wait(waiting)
+        assert all(future.cancelled() for future in waiting)
+        with pytest.raises(RuntimeError, match="cannot schedule new futures after shutdown"):
+            loop.run_in_executor(executor, int)
+
+    run(main())
+
+
+def test_jobs_of_the_default_executor_run_at_the_same_time_and_more_than_there_are_threads():
+    async def main():
+        loop = asyncio.get_running_loop()
+        executor = DefaultExecutor(4)
+        loop.set_default_executor(executor)
+        barrier = threading.Barrier(4)
+        await asyncio.gather(*[loop.run_in_executor(None, barrier.wait, 10) for _ in range(4)])
+        numbers = await asyncio.gather(*[loop.run_in_executor(None, abs, -number) for number in range(1000)])
+        assert numbers == list(range(1000))
+        assert executor.submit(divmod, 7, 2).result(10) == (3, 1)
+        assert len(executor._threads) == 4
+
+    ferrio.run(main())
+
+
+def test_a_job_keeps_nothing_alive_once_it_is_over():
+    class Argument:
+        pass
+
+    async def main():
+        argument = Argument()
+        gone = weakref.ref(argument)
+        future = asyncio.get_running_loop().run_in_executor(None, id, argument)
+        await future
+        del argument
+        # The thread drops it just after.
+        for _ in range(1000):
+            if gone() is None:
+                break
+            await asyncio.sleep(0.01)
+        assert gone() is None
+
+    ferrio.run(main())
+
+
+def test_a_future_that_somebody_else_has_ended_is_told_to_the_exception_handler(run, executor):
+    async def main():
+        loop = asyncio.get_running_loop()
+        told = loop.create_future()
+        loop.set_exception_handler(lambda loop, context: told.set_result(context["exception"]))
+        loop.run_in_executor(executor, int).set_result("too soon")
+        assert isinstance(await told, AssertionError)
+
+    run(main())
 
 
 def test_an_executor_may_be_of_any_kind(run):

@@ -24,6 +24,7 @@ pub struct Imports {
     pub is_future: Py<PyAny>,
     /// `asyncio.futures._copy_future_state`: what a future's exception of `concurrent.futures` is in asyncio.
     pub copy_future_state: Py<PyAny>,
+    pub convert_future_exc: Py<PyAny>,
     pub sendfile_not_available: Py<PyAny>,
     /// `asyncio.base_events._run_until_complete_cb`: anyio recognises a root task by it.
     pub run_until_complete_cb: Py<PyAny>,
@@ -113,6 +114,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             limit_overrun_error: get(&asyncio, "LimitOverrunError")?,
             ensure_future: get(&asyncio, "ensure_future")?,
             is_future: get(&asyncio, "isfuture")?,
+            convert_future_exc: get(&py.import("asyncio.futures")?, "_convert_future_exc")?,
             copy_future_state: get(&py.import("asyncio.futures")?, "_copy_future_state")?,
             sendfile_not_available: get(&asyncio, "SendfileNotAvailableError")?,
             run_until_complete_cb: get(&base_events, "_run_until_complete_cb")?,

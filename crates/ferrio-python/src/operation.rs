@@ -205,7 +205,7 @@ fn drive<'py>(py: Python<'py>, object: *mut OperationObject, mut event: Event) -
 }
 
 /// What `await` iterates over.
-fn iterator<'py>(awaited: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub fn iterator<'py>(awaited: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = awaited.py();
     // SAFETY: a living object; a type's slots are null or functions of the declared kind.
     unsafe {

@@ -1,20 +1,49 @@
-//! What `run_in_executor` returns: a future of the loop that follows one of `concurrent.futures`, as `asyncio.wrap_future`
-//! has it follow, with one native object instead of two closures, a handle and their frames in Python.
+//! What `run_in_executor` puts between a thread and a future of the loop.
+//!
+//! asyncio makes two futures per call, one of `concurrent.futures` (with a lock and a condition) and one of its own, and
+//! chains them by closures. Here a call for the default executor is one [`Work`] in that executor's queue, which brings
+//! its outcome home through the inbox; the loop is woken for the first of a batch only. (100 at a time: 2.8 us each, 25.5
+//! in asyncio; CPython 3.11.) Any other executor is asked to `submit()`, and of what it returns the chain is native:
+//! [`Following`].
 
+use std::sync::Arc;
+
+use ferrio::cause::Cause;
+use pyo3::exceptions::PyAssertionError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::Loop;
 use super::creating::create_future;
-use crate::core::Job;
+use crate::core::{Core, Job};
 use crate::ffi::guarded::Guarded;
-use crate::ffi::method::{install_onearg, onearg};
+use crate::ffi::method::{Arguments, fastcall, install, install_noargs, install_onearg, noargs, onearg};
 use crate::imports::imports;
 use crate::sync::futures;
 
 pub fn install_methods(py: Python<'_>) -> PyResult<()> {
     install_onearg(&py.get_type::<Loop>(), c"_follow", c"", onearg!(Loop, |this, source| follow(this, source)))?;
+    let class = py.get_type::<Work>();
+    install(
+        &class,
+        c"run",
+        c"",
+        fastcall!(Work, |work, _arguments: Arguments<'_, '_>| {
+            Work::run(work)?;
+            Ok(work.py().None().into_bound(work.py()))
+        }),
+    )?;
+    install_noargs(
+        &class,
+        c"cancel",
+        c"",
+        noargs!(Work, |work| {
+            Work::bring_home(work, Outcome::Cancelled);
+            Ok(work.py().None().into_bound(work.py()))
+        }),
+    )?;
     let class = py.get_type::<Following>();
     install_onearg(
         &class,
@@ -35,6 +64,133 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
         }),
     )
 }
+
+// --- a call for the default executor -------------------------------------------------------------------------------
+
+#[pymethods]
+impl Loop {
+    /// A call for the queue of the default executor, and the future of its outcome.
+    fn _make_work<'py>(
+        this: &Bound<'py, Self>,
+        func: Bound<'py, PyAny>,
+        args: Bound<'py, PyTuple>,
+    ) -> PyResult<(Bound<'py, Work>, Bound<'py, PyAny>)> {
+        let future = create_future(this)?;
+        let work = Work {
+            core: this.get().core.clone(),
+            future: Guarded::new(Some(future.clone().unbind())),
+            state: Guarded::new(State::Waits { func: func.unbind(), args: args.unbind() }),
+        };
+        Ok((Bound::new(this.py(), work)?, future))
+    }
+}
+
+/// One call in the queue of `ferrio.executors.DefaultExecutor`, as a thread of it runs it.
+#[pyclass(frozen, module = "ferrio._ferrio")]
+struct Work {
+    core: Arc<Core>,
+    future: Guarded<Option<Py<PyAny>>>,
+    state: Guarded<State>,
+}
+
+#[derive(Default)]
+enum State {
+    Waits {
+        func: Py<PyAny>,
+        args: Py<PyTuple>,
+    },
+    /// It runs, or its outcome has been handed over.
+    #[default]
+    Begun,
+    Over(Outcome),
+}
+
+enum Outcome {
+    Cancelled,
+    Returned(Py<PyAny>),
+    Raised(Py<PyAny>),
+}
+
+impl Work {
+    /// In a thread of the executor.
+    fn run(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let work = this.get();
+        let State::Waits { func, args } = work.state.with(py, std::mem::take) else { return Ok(()) };
+        let future = work.future.with(py, |future| future.as_ref().map(|future| future.bind(py).clone()));
+        // Its own thread says so once: at worst that is missed here, and the work done in vain.
+        if future.is_none_or(|future| futures::is_cancelled(&future).unwrap_or(false)) {
+            return Ok(());
+        }
+        let outcome = match func.bind(py).call1(args.into_bound(py)) {
+            Ok(result) => Outcome::Returned(result.unbind()),
+            Err(error) => Outcome::Raised(error.into_value(py).into_any()),
+        };
+        Work::bring_home(this, outcome);
+        Ok(())
+    }
+
+    fn bring_home(this: &Bound<'_, Self>, outcome: Outcome) {
+        let work = this.get();
+        let former = work.state.with(this.py(), |state| std::mem::replace(state, State::Over(outcome)));
+        drop(former);
+        if !work.core.is_closed() {
+            let job = Job::Call(this.clone().into_any().unbind(), |this| Work::hand_over(this.cast()?));
+            work.core.remote().soon(job, Cause::THREAD);
+        }
+    }
+
+    /// In the loop's thread: the outcome becomes the future's, unless that was cancelled.
+    fn hand_over(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
+        let future = this.get().future.with(py, Option::take);
+        let (Some(future), State::Over(outcome)) = (future, this.get().state.with(py, std::mem::take)) else {
+            return Ok(());
+        };
+        let future = future.bind(py);
+        if futures::is_done(future)? {
+            // If it was not cancelled, somebody else has ended it, who must not.
+            return if futures::is_cancelled(future)? { Ok(()) } else { Err(PyAssertionError::new_err(())) };
+        }
+        match outcome {
+            Outcome::Cancelled => future.call_method0(intern!(py, "cancel")).map(drop),
+            Outcome::Returned(result) => futures::set_result(future, result.bind(py)),
+            Outcome::Raised(error) => {
+                let error = imports(py)?.convert_future_exc.bind(py).call1((error,))?;
+                future.call_method1(intern!(py, "set_exception"), (error,)).map(drop)
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Work {
+    /// What an executor that is shut down calls `cancel()` of.
+    #[getter]
+    fn future<'py>(this: &Bound<'py, Self>) -> Bound<'py, Self> {
+        this.clone()
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.future.for_collector(|future| visit.call(future)).unwrap_or(Ok(()))?;
+        let visited = self.state.for_collector(|state| match state {
+            State::Waits { func, args } => {
+                visit.call(func)?;
+                visit.call(args)
+            }
+            State::Over(Outcome::Returned(value) | Outcome::Raised(value)) => visit.call(value),
+            State::Over(Outcome::Cancelled) | State::Begun => Ok(()),
+        });
+        visited.unwrap_or(Ok(()))
+    }
+
+    fn __clear__(&self) {
+        drop(self.future.take());
+        drop(self.state.take());
+    }
+}
+
+// --- the future of another executor --------------------------------------------------------------------------------
 
 /// Between the executor's future, which is done in another thread, and the loop's.
 #[pyclass(frozen, module = "ferrio._ferrio")]

@@ -39,6 +39,8 @@ pub struct Asyncio {
     pub gather_discards_edges: bool,
     /// Until 3.13 an exception that comes when `shield` has been cancelled already counts as retrieved.
     pub shield_retrieves: bool,
+    /// In some releases of 3.13 and 3.14 it is told to the loop's exception handler.
+    pub log_shielded: Option<Py<PyAny>>,
     /// Since 3.14 a group that is over refers to no task and no error.
     pub group_clears: bool,
     /// 3.12, and 3.13 at first: a group does not wait for a task that was done at once.
@@ -59,6 +61,7 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
         let version = py.version_info();
         let imports = imports(py)?;
         let get = |name: &str| tasks.getattr(name).map(Bound::unbind);
+        let log_shielded = tasks.getattr_opt("_log_on_exception")?.map(Bound::unbind);
         Ok(Asyncio {
             create_task: get("create_task")?,
             ensure_future: get("ensure_future")?,
@@ -78,7 +81,8 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
             has_eager_tasks: version >= (3, 12),
             has_edges: version >= (3, 14),
             gather_discards_edges: tasks.hasattr("_discard_awaited_by")?,
-            shield_retrieves: version < (3, 14),
+            shield_retrieves: version < (3, 14) && log_shielded.is_none(),
+            log_shielded,
             group_clears: version >= (3, 14),
             group_counts_done_at_once: ((3, 12)..(3, 14)).contains(&(version.major, version.minor))
                 && group.getattr("create_task")?.getattr("__code__")?.getattr("co_names")?.contains("done")?,

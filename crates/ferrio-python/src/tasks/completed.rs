@@ -10,6 +10,7 @@ use super::asyncio::{
     Edges, Maker, add_done_callback, asyncio, current_task, ensure_future, get_running_loop, is_plain_coroutine,
     remove_done_callback,
 };
+use super::timer::Timer;
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, add_function, function, install_noargs, install_onearg, noargs, onearg};
 use crate::sync::Queue;
@@ -52,7 +53,7 @@ struct State {
     todo: Option<Py<PySet>>,
     /// What they report by.
     callback: Option<Py<PyAny>>,
-    timer: Option<Py<PyAny>>,
+    timer: Timer,
 }
 
 /// `_complete_into(queue, awaitables, timeout)`: how many there are, of which each comes into the queue when it is done,
@@ -86,10 +87,11 @@ fn begin<'py>(py: Python<'py>, arguments: Arguments<'_, 'py>) -> PyResult<Bound<
         edges.of(&future)?;
     }
     let timer = if todo.is_empty() || timeout.is_none() {
-        None
+        Timer::Unset
     } else {
-        let time_is_over = completing.getattr(intern!(py, "_handle_timeout"))?;
-        Some(running.call_method1(intern!(py, "call_later"), (timeout, time_is_over))?.unbind())
+        let strike =
+            |completing: &Bound<'_, PyAny>| completing.cast::<Completing>()?.get().time_is_over(completing.py());
+        Timer::after(&running, &timeout, completing.as_any(), strike, intern!(py, "_handle_timeout"))?
     };
     let count = todo.len();
     completing.get().state.with(py, |state| {
@@ -108,10 +110,8 @@ impl Completing {
         todo.discard(future)?;
         self.edges(py)?.of(future)?;
         self.put(future.clone())?;
-        if todo.is_empty()
-            && let Some(timer) = self.state.with(py, |state| state.timer.take())
-        {
-            timer.bind(py).call_method0(intern!(py, "cancel"))?;
+        if todo.is_empty() {
+            self.state.with(py, |state| std::mem::take(&mut state.timer)).cancel(py)?;
         }
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Completing {
         let visited = self.state.for_collector(|state| {
             visit.call(&state.todo)?;
             visit.call(&state.callback)?;
-            visit.call(&state.timer)
+            state.timer.traverse(&visit)
         });
         visited.unwrap_or(Ok(()))
     }

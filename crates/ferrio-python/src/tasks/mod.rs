@@ -16,7 +16,9 @@ mod create;
 mod gather;
 mod group;
 mod shield;
+mod sleep;
 mod timeout;
+mod timer;
 mod wait;
 
 use pyo3::prelude::*;
@@ -29,6 +31,7 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     wait::install(module)?;
     completed::install(module)?;
     shield::install(module)?;
+    sleep::install(module)?;
     group::install_all(module)?;
     timeout::install_all(module)
 }

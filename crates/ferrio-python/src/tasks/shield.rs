@@ -125,6 +125,11 @@ impl Shield {
         {
             remove_done_callback(&inner, &callback)?;
             self.edges(py)?.of(&inner)?;
+            if let Some(log) = &asyncio(py)?.log_shielded {
+                // Once, however many shields there were.
+                remove_done_callback(&inner, log.bind(py))?;
+                add_done_callback(&inner, log.bind(py))?;
+            }
             drop(self.state.with(py, std::mem::take));
         }
         Ok(())

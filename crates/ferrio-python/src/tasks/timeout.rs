@@ -4,21 +4,18 @@
 //! has struck, or is used wrongly, is asyncio's own business: its `__aexit__` runs on the attributes that this class
 //! shows under asyncio's names.
 //!
-//! On ferrio's own loop the timer is an entry of the engine and not a `TimerHandle`; whoever asks for
-//! `_timeout_handler` gets a handle, which takes its place.
+//! Whoever asks for `_timeout_handler` gets a handle, which takes the place of a timer without one.
 
-use ferrio::event_loop::Due;
-use ferrio::timers::TimerId;
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyType};
+use pyo3::types::{PyBool, PyFloat, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::asyncio::{Method, asyncio, current_task, get_running_loop, own_loop, running_loop};
-use crate::core::Job;
-use crate::event_loop::{Loop, nanoseconds};
+use super::timer::{Timer, seconds};
+use crate::event_loop::Loop;
 use crate::ffi::construct::allocate;
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{
@@ -56,30 +53,6 @@ enum Phase {
 
 pub const PHASES: [&str; 5] = ["CREATED", "ENTERED", "EXPIRING", "EXPIRED", "EXITED"];
 const ALL: [Phase; 5] = [Phase::Created, Phase::Entered, Phase::Expiring, Phase::Expired, Phase::Exited];
-
-#[derive(Default)]
-enum Timer {
-    #[default]
-    Unset,
-    Handle(Py<PyAny>),
-    Own(Py<Loop>, TimerId),
-}
-
-impl Timer {
-    fn cancel(self, py: Python<'_>) -> PyResult<()> {
-        match self {
-            Timer::Unset => {}
-            Timer::Handle(handle) => drop(handle.bind(py).call_method0(intern!(py, "cancel"))?),
-            Timer::Own(the_loop, id) => {
-                // From a wrong thread it stays, and strikes nobody.
-                if let Ok(engine) = the_loop.get().core.engine() {
-                    drop(engine.cancel_timer(id));
-                }
-            }
-        }
-        Ok(())
-    }
-}
 
 pub fn install_all(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = module.py().get_type::<Timeout>();
@@ -205,19 +178,6 @@ fn only_argument<'py>(
     argument.ok_or_else(|| PyTypeError::new_err(format!("{function}() takes exactly one argument: '{name}'")))
 }
 
-/// A plain number of seconds. Anything else that can be added and compared is left to Python's own arithmetic.
-#[inline]
-fn seconds(value: &Bound<'_, PyAny>) -> Option<f64> {
-    let seconds = if let Ok(float) = value.cast_exact::<PyFloat>() {
-        float.value()
-    } else if value.is_exact_instance_of::<PyInt>() {
-        value.extract().ok()?
-    } else {
-        return None;
-    };
-    Some(seconds).filter(|seconds| seconds.is_finite())
-}
-
 // --- its life ------------------------------------------------------------------------------------------------------
 
 impl Timeout {
@@ -311,9 +271,8 @@ impl Timeout {
     }
 
     fn set_own_timer(this: &Bound<'_, Self>, own: &Bound<'_, Loop>, when: f64) -> PyResult<()> {
-        let due = Due::Job(Job::Call(this.clone().into_any().unbind(), |this| Timeout::strike(this.cast()?)));
-        let id = own.get().core.engine()?.timer(nanoseconds(when), due);
-        this.get().replace_timer(this.py(), Timer::Own(own.clone().unbind(), id))
+        let timer = Timer::own(own, when, this.as_any(), |this| Timeout::strike(this.cast()?))?;
+        this.get().replace_timer(this.py(), timer)
     }
 
     /// The timer as every loop can set it.
@@ -454,11 +413,7 @@ impl Timeout {
             visit.call(&state.when)?;
             visit.call(&state.task)?;
             visit.call(&state.cancelling)?;
-            match &state.timer {
-                Timer::Unset => Ok(()),
-                Timer::Handle(handle) => visit.call(handle),
-                Timer::Own(the_loop, _) => visit.call(the_loop),
-            }
+            state.timer.traverse(&visit)
         });
         visited.unwrap_or(Ok(()))
     }

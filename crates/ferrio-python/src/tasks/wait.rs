@@ -9,6 +9,7 @@ use super::asyncio::{
     Edges, Method, add_done_callback, asyncio, current_task, exception, is_cancelled, is_done, is_future,
     remove_done_callback, running_loop,
 };
+use super::timer::Timer;
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, add_function, function, install_noargs, install_onearg, noargs, onearg};
 use crate::sync::futures;
@@ -55,7 +56,7 @@ struct State {
     left: usize,
     /// What they report by.
     callback: Option<Py<PyAny>>,
-    timer: Option<Py<PyAny>>,
+    timer: Timer,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -105,10 +106,10 @@ fn begin<'py>(py: Python<'py>, arguments: Arguments<'_, 'py>) -> PyResult<Bound<
     let waiting = Bound::new(py, waiting)?;
     let callback = waiting.getattr(intern!(py, "_on_completion"))?;
     let timer = if timeout.is_none() {
-        None
+        Timer::Unset
     } else {
-        let release = waiting.getattr(intern!(py, "_release"))?;
-        Some(running.call_method1(intern!(py, "call_later"), (timeout, release))?.unbind())
+        let strike = |waiting: &Bound<'_, PyAny>| waiting.cast::<Waiting>()?.get().release(waiting.py());
+        Timer::after(&running, &timeout, waiting.as_any(), strike, intern!(py, "_release"))?
     };
     waiting.get().state.with(py, |state| {
         *state = State {
@@ -161,10 +162,7 @@ impl Waiting {
     }
 
     fn stop_timer(&self, py: Python<'_>) -> PyResult<()> {
-        match self.state.with(py, |state| state.timer.take()) {
-            Some(timer) => timer.bind(py).call_method0(intern!(py, "cancel")).map(drop),
-            None => Ok(()),
-        }
+        self.state.with(py, |state| std::mem::take(&mut state.timer)).cancel(py)
     }
 
     /// What the edges of the futures are taken away by.
@@ -202,7 +200,7 @@ impl Waiting {
         let visited = self.state.for_collector(|state| {
             visit.call(&state.futures)?;
             visit.call(&state.callback)?;
-            visit.call(&state.timer)
+            state.timer.traverse(&visit)
         });
         visited.unwrap_or(Ok(()))
     }

@@ -522,7 +522,9 @@ def test_a_future_that_somebody_else_has_ended_is_told_to_the_exception_handler(
         loop = asyncio.get_running_loop()
         told = loop.create_future()
         loop.set_exception_handler(lambda loop, context: told.set_result(context["exception"]))
-        loop.run_in_executor(executor, int).set_result("too soon")
+        go_on = threading.Event()
+        loop.run_in_executor(executor, go_on.wait, 10).set_result("too soon")
+        go_on.set()
         assert isinstance(await told, AssertionError)
 
     run(main())

@@ -172,6 +172,13 @@ def warn_outside_asyncio(message):
     warnings.warn(message, DeprecationWarning, skip_file_prefixes=inside)
 
 
+def deepen(loop, deep):
+    """The level deep begins or ends (called by the loop, between two turns)."""
+    from .flight import deep as module
+
+    (module.begin if deep else module.end)(loop)
+
+
 def write_snapshot(loop):
     """Leave in the process's page what everything in the loop waits for (called by the loop, between two turns)."""
     from . import _snapshot

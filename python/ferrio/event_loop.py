@@ -6,6 +6,7 @@ generators' hooks. What runs per callback, per packet or per await is native.
 
 import asyncio
 import concurrent.futures
+import os
 import socket
 import sys
 import threading
@@ -46,8 +47,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
 
     def __init__(self, *, clock="real"):
         super().__init__(clock=clock)
-        #: Debug mode logs callbacks that take this long or longer, in seconds.
-        self.slow_callback_duration = 0.1
+        self._slow_callback_duration = 0.1
         self._exception_handler = None
         self._default_executor = None
         self._executor_shutdown_called = False
@@ -56,6 +56,23 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         # Debug mode: the handle being run, whose origin the default exception handler shows.
         self._current_handle = None
         self.set_debug(_debug_by_default())
+        if "ferrio._watchdog" in sys.modules or "FERRIO_SLOW_STEPS" in os.environ:
+            _watch(self)
+
+    @property
+    def slow_callback_duration(self):
+        """Seconds from which on a step of the loop is slow: debug mode logs it when it is over.
+
+        Once it is set, slow steps are logged without debug mode, too: while they block the loop, with the stack, by a
+        thread that is there from then on (see `ferrio.observe.on_slow_step`). So does FERRIO_SLOW_STEPS=0.1 in the
+        environment. ``math.inf`` ends it.
+        """
+        return self._slow_callback_duration
+
+    @slow_callback_duration.setter
+    def slow_callback_duration(self, seconds):
+        self._slow_callback_duration = seconds
+        _watch(self, seconds)
 
     def __repr__(self):
         return f"<{type(self).__name__} running={self.is_running()} closed={self.is_closed()} debug={self.get_debug()}>"
@@ -315,6 +332,15 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
                         "asyncgen": generator,
                     }
                 )
+
+
+def _watch(loop, seconds=None):
+    from ._watchdog import watchdog
+
+    if seconds is None:
+        watchdog.adopt(loop)
+    elif seconds > 0:
+        watchdog.watch(loop, seconds)
 
 
 def new_event_loop():

@@ -138,13 +138,16 @@ def test_the_perfetto_trace_follows_the_published_schema(flight):
     assert not _unknown(trace)
     tracks = {packet.track_descriptor.uuid: packet.track_descriptor for packet in trace.packet if _is_track(packet)}
     names = {track.name for track in tracks.values()}
-    assert {"loop 0", "ready, loop 0", "the second (worker)"} <= names
+    assert {"loop 0", "ready, loop 0", "the second (worker)", "timers, loop 0", "descriptors, loop 0"} <= names
+    # Moments are of the monotonic clock; a reader converts them to the trace's own by this.
+    (clocks,) = [packet.clock_snapshot.clocks for packet in trace.packet if packet.HasField("clock_snapshot")]
+    assert {1, 3, 6} == {clock.clock_id for clock in clocks}
     assert all(track.parent_uuid in tracks for track in tracks.values() if track.parent_uuid)
     packets = [packet for packet in trace.packet if packet.HasField("track_event")]
     assert [packet.timestamp for packet in packets] == sorted(packet.timestamp for packet in packets)
     assert all(packet.track_event.track_uuid in tracks for packet in packets)
-    # Slices nest, and each flow goes from the step that woke to the one that was woken.
-    open_slices, begun, ended = {}, set(), set()
+    # Slices nest, and each flow goes from who woke (a step, a timer, a descriptor, …) to the step that was woken.
+    open_slices, begun, ended, origins = {}, set(), set(), {}
     kinds = schema.TrackEvent
     for packet in packets:
         event = packet.track_event
@@ -153,11 +156,17 @@ def test_the_perfetto_trace_follows_the_published_schema(flight):
             open_slices[event.track_uuid] += 1
             assert set(event.terminating_flow_ids) <= begun
             begun |= set(event.flow_ids)
+            origins |= dict.fromkeys(event.flow_ids, tracks[event.track_uuid].name)
             ended |= set(event.terminating_flow_ids)
         elif event.type == kinds.TYPE_SLICE_END:
             open_slices[event.track_uuid] -= 1
+        elif event.type == kinds.TYPE_INSTANT:
+            begun |= set(event.flow_ids)
+            origins |= dict.fromkeys(event.flow_ids, tracks[event.track_uuid].name)
     assert set(open_slices.values()) == {0}
-    assert begun == ended and len(begun) == sum(step.waker is not None for step in understand(flight).steps)
+    assert begun == ended and len(begun) == len(understand(flight).steps)
+    assert {"timers, loop 0", "descriptors, loop 0"} <= set(origins.values())
+    assert any("(Task-" in origin for origin in origins.values())
 
 
 def _is_track(packet):
@@ -185,7 +194,13 @@ def test_chromes_trace_has_slices_and_flows(flight):
     phases = {event["ph"] for event in listed}
     assert phases == {"M", "X", "s", "f", "C"}
     flows = [[event["id"] for event in listed if event["ph"] == phase] for phase in "sf"]
-    assert sorted(flows[0]) == sorted(flows[1]) and flows[0]
+    assert sorted(flows[0]) == sorted(flows[1]) and len(flows[0]) == len(understand(flight).steps)
+    # Each begins and ends within a slice of its row, or a viewer does not draw it.
+    slices = [(event["tid"], event["ts"], event["ts"] + event["dur"]) for event in listed if event["ph"] == "X"]
+    for event in listed:
+        if event["ph"] in "sf":
+            row, at = event["tid"], event["ts"]
+            assert any(row == of and begins - 0.002 <= at <= ends + 0.002 for of, begins, ends in slices)
 
 
 def test_the_lines_have_every_record(flight):

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, assert_type
 
 import ferrio
+from ferrio import observe
 
 
 async def main() -> int:
@@ -22,6 +23,17 @@ assert_type(ferrio.__version__, str)
 ferrio.install()
 ferrio.uninstall()
 asyncio.set_event_loop(ferrio.EventLoopPolicy().new_event_loop())
+
+
+def slow(step: observe.SlowStep) -> None:
+    assert_type(step.task, asyncio.Task[Any] | None)
+
+
+assert_type(observe.loop_stats(ferrio.new_event_loop()).late.percentile(99), float)
+observe.on_slow_step(slow, threshold=0.2)()
+observe.level("flight")
+assert_type(observe.dump("a.xlog"), int)
+assert_type([task.awaited_by for task in observe.tasks()], list[list[asyncio.Task[Any]]])
 
 
 class Echo(asyncio.Protocol):

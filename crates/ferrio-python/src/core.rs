@@ -19,7 +19,8 @@ use ferrio::event_loop::{Engine, Remote};
 use ferrio::host::Host;
 use ferrio::poll::RawFd;
 use ferrio::ready::Order;
-use ferrio::recorder::Observed;
+use ferrio::recorder::reading::LoopView;
+use ferrio::recorder::{Observed, State};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -324,6 +325,16 @@ impl Core {
         transport.bind(py).upgrade().map(Bound::unbind)
     }
 
+    /// The loop's counters, from any thread: they are atomics in a place that changes only in a fork.
+    pub fn counters(&self) -> LoopView {
+        self.engine.counters()
+    }
+
+    /// As [`counters`](Self::counters): what it is doing, and how many steps have begun.
+    pub fn pulse(&self) -> (State, u64) {
+        self.engine.pulse()
+    }
+
     /// Nanoseconds of the loop's clock.
     pub fn now(&self) -> u64 {
         // The clock is a system call or a constant of the loop; reading it is safe from any thread.
@@ -547,6 +558,10 @@ impl Host for PyHost {
 
     fn snapshot(engine: &Engine<Self>, py: Python<'_>) -> PyResult<()> {
         engine.host.loop_object(py).map_or(Ok(()), |the_loop| recording::snapshot(&the_loop))
+    }
+
+    fn deepen(engine: &Engine<Self>, py: Python<'_>, deep: bool) -> PyResult<()> {
+        engine.host.loop_object(py).map_or(Ok(()), |the_loop| recording::deepen(&the_loop, deep))
     }
 
     fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {

@@ -39,7 +39,7 @@ mod _ferrio {
     #[pymodule_export]
     use crate::recording::signal_thread;
     #[pymodule_export]
-    use crate::recording::{PageView, announce_signal, page_folder, page_path, want_level};
+    use crate::recording::{PageView, announce_signal, page_folder, page_path, park, unpark, want_level, wanted_level};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;

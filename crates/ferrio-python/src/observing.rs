@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 
 use ferrio::cause::Cause;
 use ferrio::event_loop::Engine;
-use ferrio::recorder::{Level, Observed};
+use ferrio::recorder::Observed;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -39,9 +39,9 @@ impl Observer {
 /// Has `observer` told of everything that happens in the loop; nobody from now on if it is None.
 pub fn observe(core: &Core, py: Python<'_>, observer: Option<Py<PyAny>>) -> PyResult<()> {
     let engine = core.engine()?;
-    let level = if observer.is_some() { Level::Deep } else { Level::Pulse };
+    let observed = observer.is_some();
     let former = engine.host.observer.replace(observer);
-    engine.set_level(level);
+    engine.set_observed(observed);
     former.map_or(Ok(()), |former| {
         drop(former.into_bound(py));
         Ok(())

@@ -14,6 +14,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use crate::core::{self, Job, PyHost};
 use crate::errors::from_io;
 use crate::event_loop::Loop;
+use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
 
@@ -61,7 +62,13 @@ fn name_of_task(task: &Bound<'_, PyAny>) -> (String, u32) {
 fn name_of(object: &Bound<'_, PyAny>) -> String {
     let py = object.py();
     let name = object.getattr(intern!(py, "__qualname__")).and_then(|name| name.extract());
-    name.unwrap_or_else(|_| object.get_type().to_string())
+    let of_type = |_| object.get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
+    name.unwrap_or_else(of_type)
+}
+
+/// Whether a task is over. `Task.done` of the C type is called without looking it up: this is asked after each step.
+fn is_done(task: &Bound<'_, PyAny>) -> bool {
+    task.call_method0(intern!(task.py(), "done")).and_then(|done| done.is_truthy()).unwrap_or(true)
 }
 
 /// Runs a job at the flight level: a task that is over makes room for another at its address.
@@ -69,7 +76,7 @@ pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
     let Job::Step(step) = &job else { return core::run(engine, py, job) };
     let task = step.task(py);
     let ran = core::run(engine, py, job);
-    if task.call_method0(intern!(py, "done")).and_then(|done| done.is_truthy()).unwrap_or(true) {
+    if is_done(&task) {
         engine.forget_subject(task.as_ptr() as u64);
     }
     ran
@@ -84,7 +91,20 @@ pub fn snapshot(the_loop: &Bound<'_, PyAny>) -> PyResult<()> {
     let written = imports(py).and_then(|imports| {
         imports.helpers.bind(py).call_method1(intern!(py, "write_snapshot"), (the_loop,)).map(drop)
     });
-    match written {
+    reported(the_loop, written)
+}
+
+/// Has the face write down everything that happens in the loop, or stop that. Errors as with [`snapshot`].
+pub fn deepen(the_loop: &Bound<'_, PyAny>, deep: bool) -> PyResult<()> {
+    let py = the_loop.py();
+    let done = imports(py)
+        .and_then(|imports| imports.helpers.bind(py).call_method1(intern!(py, "deepen"), (the_loop, deep)).map(drop));
+    reported(the_loop, done)
+}
+
+fn reported(the_loop: &Bound<'_, PyAny>, done: PyResult<()>) -> PyResult<()> {
+    let py = the_loop.py();
+    match done {
         Err(error) if core::ends_the_run(py, &error) => Err(error),
         Err(error) => {
             error.write_unraisable(py, Some(the_loop));
@@ -99,6 +119,17 @@ impl Loop {
     /// Leaves a text for those who look at this process. False if there is no room for it.
     fn _write_snapshot(&self, text: &[u8]) -> PyResult<bool> {
         Ok(self.core.engine()?.write_snapshot(text))
+    }
+
+    /// The counters of this loop, as `PageView.loops()` has them. From any thread.
+    fn _counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        counters(py, &self.core.counters())
+    }
+
+    /// Whether it is in a turn, and how many steps have begun. From any thread.
+    fn _pulse(&self) -> (bool, u64) {
+        let (state, steps) = self.core.pulse();
+        (state == State::Running, steps)
     }
 
     /// How much this loop records: "off", "pulse", "flight" or "deep".
@@ -122,6 +153,24 @@ fn level_number(level: &str) -> PyResult<u32> {
         "deep" => Ok(Level::Deep as u32),
         other => Err(PyValueError::new_err(format!("level must be 'pulse', 'flight' or 'deep', got '{other}'"))),
     }
+}
+
+/// How much all loops of this process are to record.
+#[pyfunction]
+pub fn wanted_level() -> String {
+    format!("{:?}", recorder::wanted()).to_lowercase()
+}
+
+/// Sleeps until a loop of this process runs, or `unpark()` is called.
+#[pyfunction]
+pub fn park(py: Python<'_>) {
+    exit::detached(py, recorder::park);
+}
+
+/// Ends a `park()`.
+#[pyfunction]
+pub fn unpark() {
+    recorder::unpark();
 }
 
 /// The signal that has every thread's stack written to the file beside the page; 0 for none.
@@ -183,6 +232,12 @@ impl PageView {
         PyList::new(py, loops?)
     }
 
+    /// The counters of loops that are closed, as far as they are still there.
+    fn past_loops<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let loops: PyResult<Vec<_>> = self.0.past_loops().iter().map(|one| counters(py, one)).collect();
+        PyList::new(py, loops?)
+    }
+
     /// The newest snapshot of the loop in this slot, as (when, which request it answers, text), or None.
     fn snapshot<'py>(&self, py: Python<'py>, slot: usize) -> Option<(f64, u32, Bound<'py, PyBytes>)> {
         let snapshot = self.0.snapshot(slot)?;
@@ -216,7 +271,8 @@ fn counters<'py>(py: Python<'py>, one: &LoopView) -> PyResult<Bound<'py, PyDict>
     let state = match one.state {
         State::Running => "running",
         State::Asleep => "asleep",
-        State::Idle | State::Free => "idle",
+        State::Idle => "idle",
+        State::Free => "closed",
     };
     known.set_item("slot", one.slot)?;
     known.set_item("number", one.number)?;

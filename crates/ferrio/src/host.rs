@@ -59,6 +59,13 @@ pub trait Host: Sized + 'static {
         Ok(())
     }
 
+    /// The page asks for [`Level::Deep`](crate::recorder::Level::Deep), or not any more: it is the host who then writes
+    /// down what it [observes](Engine::set_observed).
+    fn deepen(engine: &Engine<Self>, cx: Self::Cx<'_>, deep: bool) -> Result<(), Self::Abort> {
+        let _ = (engine, cx, deep);
+        Ok(())
+    }
+
     /// A step panicked; the loop goes on.
     fn panicked(engine: &Engine<Self>, cx: Self::Cx<'_>, panic: Box<dyn Any + Send>);
 }

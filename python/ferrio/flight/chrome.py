@@ -1,11 +1,12 @@
 """The record as Chrome's trace events (JSON), which many viewers open: https://ui.perfetto.dev, chrome://tracing, speedscope.
 
-A row per task and one per loop; wake-ups are flow events from the step that woke to the step that was woken.
+A row per task and one per loop; wake-ups are flow events from the step that woke, or from the timer, descriptor, thread, …
+that did, to the step that was woken.
 """
 
 import json
 
-from .steps import reason, understand
+from .steps import WAKERS, origin, reason, understand
 
 
 def write(log, file):
@@ -25,6 +26,10 @@ def write(log, file):
     for subject in flight.subjects:
         rows[subject.slot, subject.id] = len(rows) + 1
         events.append(_meta(pid, rows[subject.slot, subject.id], "thread_name", subject.title))
+
+    for slot, kind in sorted({(step.slot, origin(step)) for step in flight.steps if origin(step)}):
+        rows[slot, kind] = len(rows) + 1
+        events.append(_meta(pid, rows[slot, kind], "thread_name", f"{WAKERS[kind]}, loop {slot}"))
 
     def slice_of(row, name, begins, ends, **known):
         length = round((ends - begins) * 1e6, 3)
@@ -52,6 +57,11 @@ def write(log, file):
         events.append(slice_of(row, step.subject.name, step.begins, step.ends, why=why, step=step.number, **waited))
         if step.waker is not None:
             events.append(flow("s", number, rows[step.slot, step.waker.subject.id], step.waker.begins))
+            events.append(flow("f", number, row, step.begins))
+        elif kind := origin(step):
+            # A flow begins within a slice.
+            events.append(slice_of(rows[step.slot, kind], why, step.ready, step.ready))
+            events.append(flow("s", number, rows[step.slot, kind], step.ready))
             events.append(flow("f", number, row, step.begins))
     for at, slot, count in flight.ready:
         events.append(

@@ -47,7 +47,7 @@ def _save(pid, path, as_json):
     if not page or not os.path.exists(page):
         return _refuse(f"process {pid} has no loop of ferrio's (or is another user's)")
     try:
-        saved = log.of_page(_ferrio.PageView(page))
+        saved = log.of_page(page)
         log.save(saved, path)
     except OSError as error:
         return _refuse(str(error))

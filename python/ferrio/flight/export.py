@@ -24,7 +24,7 @@ Turn what `ferrio record` or `ferrio dump` has saved into
 def _page(flight, file):
     from .. import page
 
-    file.write(page.render(events.events(flight)))
+    file.write(page.render(flight.deep or events.events(flight)))
 
 
 #: What each format is called: its ending, whether it is text, and what writes it.

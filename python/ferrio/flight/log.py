@@ -2,7 +2,8 @@
 
 Gzipped lines of JSON, so that a few lines of any language read it. The first line is the head::
 
-    {"xlog": 1, "saved": unix seconds, "process": {…}, "loops": [{…}], "snapshots": {"0": {…}}, "columns": ["kind", …]}
+    {"xlog": 1, "saved": unix seconds, "process": {…}, "loops": [{…}], "snapshots": {"0": {…}}, "columns": ["kind", …],
+     "deep": [the events of the level deep, if there were any]}
 
 and every further line one record, an array in the order of ``columns``. Times are seconds of the process's
 ``time.monotonic()``; ``process.began`` and ``process.began_monotonic`` are the same moment on both clocks.
@@ -15,13 +16,15 @@ import time
 import zlib
 from typing import NamedTuple
 
+from .. import _ferrio
+
 VERSION = 1
 
 
 class Record(NamedTuple):
     """One record of the ring."""
 
-    kind: str  #: "wake", "step", "sleep", "timer" or "name"
+    kind: str  #: "wake", "step", "sleep", "timer", "name" or "end"
     slot: int  #: the loop's place in the page
     at: float  #: when it happened or began, in seconds
     subject: int  #: what it is about (0: the loop itself); a timer's number
@@ -42,17 +45,25 @@ class Log(NamedTuple):
     loops: list
     snapshots: dict
     records: list
+    deep: list = []  #: the events of the level deep, if there are any
 
 
-def of_page(view):
-    """What a page has to tell now."""
-    loops = view.loops()
+def of_page(path):
+    """What a page has to tell now, from its file.
+
+    OSError if there is none, or none of this version of ferrio.
+    """
+    from . import deep
+
+    view = _ferrio.PageView(path)
+    # Those that are closed by now have run, too.
+    loops = view.loops() + view.past_loops()
     snapshots = {}
     for loop in loops:
         if found := view.snapshot(loop["slot"]):
             when, _, text = found
             snapshots[str(loop["slot"])] = {"at": when, "state": json.loads(text)}
-    return Log(view.process(), loops, snapshots, [Record(*record) for record in view.records()])
+    return Log(view.process(), loops, snapshots, [Record(*record) for record in view.records()], deep.read(path))
 
 
 def save(log, path):
@@ -64,6 +75,7 @@ def save(log, path):
         "loops": log.loops,
         "snapshots": log.snapshots,
         "columns": Record._fields,
+        "deep": log.deep,
     }
     part = f"{path}.part"
     try:
@@ -94,7 +106,7 @@ def load(path):
             # Columns that a later writer has added are skipped.
             places = [head["columns"].index(name) for name in Record._fields]
             records = [Record(*(line[place] for place in places)) for line in map(json.loads, file)]
-            return Log(head["process"], head["loops"], head["snapshots"], records)
+            return Log(head["process"], head["loops"], head["snapshots"], records, head.get("deep", []))
     except (gzip.BadGzipFile, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"not a flight record: {error}") from None
     except (EOFError, KeyError, IndexError, TypeError) as error:

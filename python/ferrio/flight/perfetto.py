@@ -1,19 +1,20 @@
 """The record as a Perfetto trace, for https://ui.perfetto.dev and ``trace_processor``.
 
 A track per task and one per loop under the process's; steps and sleeps are slices, wake-ups are flows from the step that
-woke to the step that was woken, timers are instants, and how many were ready is a counter.
+woke, or from the timer, descriptor, thread, … that did, to the step that was woken; timers that are set are instants, and
+how many were ready is a counter.
 
 The messages and the numbers of their fields are those of Perfetto's ``protos/perfetto/trace/trace_packet.proto`` and
 ``track_event/*.proto``; a test reads what is written here with the published schema.
 """
 
 from .protobuf import block, fixed64, message, number, text
-from .steps import reason, understand
+from .steps import WAKERS, origin, reason, understand
 
 # TrackEvent.Type
 _BEGIN, _END, _INSTANT, _COUNTER = 1, 2, 3, 4
-#: BuiltinClock.BUILTIN_CLOCK_MONOTONIC
-_MONOTONIC = 3
+#: BuiltinClock: seconds since 1970, the clock of the record, and the one to which a trace converts all others.
+_REALTIME, _MONOTONIC, _BOOTTIME = 1, 3, 6
 #: Who writes: there is one sequence of packets.
 _SEQUENCE = 1
 
@@ -31,6 +32,11 @@ def write(log, file):
     def describe(track, *fields):
         put(message(block(60, message(number(1, track), *fields)), number(10, _SEQUENCE)))
 
+    # One moment on all clocks: without it the reader cannot place anything. (Time in suspension is not told apart.)
+    began = round(log.process["began_monotonic"] * 1e9)
+    moment = ((_REALTIME, round(log.process["began"] * 1e9)), (_MONOTONIC, began), (_BOOTTIME, began))
+    clocks = (block(1, message(number(1, clock), number(2, at))) for clock, at in moment)
+    put(message(block(6, message(*clocks)), number(10, _SEQUENCE)))
     title = log.process["title"]
     describe(process, text(2, title), block(3, message(number(1, pid), text(6, title))))
     slots = sorted({step.slot for step in flight.steps} | {sleep.slot for sleep in flight.sleeps})
@@ -39,6 +45,9 @@ def write(log, file):
             tracks[slot, kind] = track = process + len(tracks) + 1
             counter = (block(8, b""),) if kind else ()
             describe(track, text(2, name), number(5, process), *counter)
+    for slot, kind in sorted({(step.slot, origin(step)) for step in flight.steps if origin(step)}):
+        tracks[slot, kind] = track = process + len(tracks) + 1
+        describe(track, text(2, f"{WAKERS[kind]}, loop {slot}"), number(5, process))
     for subject in flight.subjects:
         tracks[subject.slot, subject.id] = track = process + len(tracks) + 1
         describe(track, text(2, subject.title), number(5, process))
@@ -56,11 +65,15 @@ def write(log, file):
         track = tracks[sleep.slot, None]
         packets.append(event(sleep.begins, _BEGIN, track, text(23, "asleep in the operating system")))
         packets.append(event(sleep.ends, _END, track))
-    flows = {id(step): number_ for number_, step in enumerate(flight.steps, 1) if step.waker is not None}
+    woken = (step for step in flight.steps if step.waker is not None or origin(step))
+    flows = {id(step): number_ for number_, step in enumerate(woken, 1)}
     for step in flight.steps:
         track = tracks[step.slot, step.subject.id]
         begun = [fixed64(47, flows[id(woken)]) for woken in step.wakes]
-        ended = [fixed64(48, flows[id(step)])] if step.waker is not None else []
+        ended = [fixed64(48, flows[id(step)])] if id(step) in flows else []
+        if kind := origin(step):
+            begins = fixed64(47, flows[id(step)])
+            packets.append(event(step.ready, _INSTANT, tracks[step.slot, kind], text(23, reason(step)), begins))
         notes = [note("why", reason(step)), note("step", step.number)]
         if step.ready is not None:
             notes.append(note("ready for (ns)", round((step.begins - step.ready) * 1e9)))

@@ -56,7 +56,7 @@ def main(words):
     finally:
         if begun:
             _ferrio.want_level("pulse")
-            saved = log.of_page(_ferrio.PageView(page))
+            saved = log.of_page(page)
             log.save(saved, path)
             print(f"ferrio: {len(saved.records)} records in {path}", file=sys.stderr)
 

@@ -127,6 +127,22 @@ def _counted(changes):
     return ready
 
 
+#: What ends a wait without a step of the loop: the lines of a picture from which such wake-ups are drawn.
+WAKERS = {
+    "timer": "timers",
+    "descriptor": "descriptors",
+    "thread": "other threads",
+    "signal": "signals",
+    "child": "child processes",
+    "outside": "code outside of the loop",
+}
+
+
+def origin(step):
+    """Who made a step ready, where no step of the record did: a key of WAKERS, or None (a step before the record)."""
+    return step.cause if step.waker is None and step.ready is not None and step.cause in WAKERS else None
+
+
 def reason(step):
     """Why it ran, in a few words."""
     match step.cause:

@@ -11,8 +11,9 @@ use super::{Due, Engine, Work};
 use crate::cause::Cause;
 use crate::host::Host;
 use crate::recorder::page::{Page, SLOTS, SLOW_TURN, SNAPSHOT, SNAPSHOTS, Slot, State, add};
+use crate::recorder::reading::LoopView;
 use crate::recorder::ring::{self, Kind, Pen};
-use crate::recorder::{Level, Observed, file, stamp};
+use crate::recorder::{Level, Observed, bell, file, stamp};
 use crate::short::Short;
 use crate::timers::TimerId;
 
@@ -25,6 +26,10 @@ const FIRST_SNAPSHOT: u64 = 1_000_000_000;
 /// One loop's part of the record.
 pub(super) struct Recording {
     level: Cell<Level>,
+    /// Whether the ring is written: the page asks for flight or more, and there is memory for it.
+    rings: Cell<bool>,
+    /// Whether the host is told of everything, whatever the page asks for.
+    observed: Cell<bool>,
     slot: Cell<&'static Slot>,
     /// Its place in the page; [`SLOTS`] if it is in none.
     index: Cell<usize>,
@@ -43,14 +48,18 @@ impl Recording {
     pub(super) fn new(number: u64) -> Self {
         let (slot, index) = claim(number);
         let wanted = if ON { Page::own().header.level.load(Ordering::Relaxed) } else { 0 };
-        let level = match Level::from_number(wanted) {
-            _ if !ON => Level::Off,
-            Level::Flight if ring::prepare(Page::own()) => Level::Flight,
-            Level::Deep => Level::Deep,
-            _ => Level::Pulse,
+        let rings = ON && Level::from_number(wanted) >= Level::Flight && ring::prepare(Page::own());
+        // Deep begins when the host can be told of it: when the loop first looks at the page.
+        let level = match (ON, rings) {
+            (false, _) => Level::Off,
+            (true, true) => Level::Flight,
+            (true, false) => Level::Pulse,
         };
+        let wanted = wanted.min(Level::Flight as u32);
         Recording {
             level: Cell::new(level),
+            rings: Cell::new(rings),
+            observed: Cell::new(false),
             slot: Cell::new(slot),
             index: Cell::new(index),
             pen: Short::default(),
@@ -164,11 +173,33 @@ impl<H: Host> Engine<H> {
 
     /// Changes how much is recorded, from now on. Flight needs memory for its ring: without it nothing changes.
     pub fn set_level(&self, level: Level) {
-        if !ON || (level == Level::Flight && !ring::prepare(Page::own())) {
+        let rings = ON && level >= Level::Flight && ring::prepare(Page::own());
+        if !ON || (level == Level::Flight && !rings) {
             return;
         }
-        self.recording.level.set(level);
+        self.recording.rings.set(rings);
+        self.recording.level.set(if self.recording.observed.get() { Level::Deep } else { level });
         self.tell_time();
+    }
+
+    /// This loop's counters.
+    pub fn counters(&self) -> LoopView {
+        LoopView::of(self.recording.index.get(), self.recording.slot.get())
+    }
+
+    /// What it is doing, and how many steps have begun. For any thread.
+    pub fn pulse(&self) -> (State, u64) {
+        let slot = self.recording.slot.get();
+        (State::from_number(slot.state.load(Ordering::Acquire)), slot.steps.load(Ordering::Relaxed))
+    }
+
+    /// Has the host told of everything, or not any more; what the page asks for goes on besides.
+    pub fn set_observed(&self, observed: bool) {
+        if ON {
+            self.recording.observed.set(observed);
+            let rest = if self.recording.rings.get() { Level::Flight } else { Level::Pulse };
+            self.recording.level.set(if observed { Level::Deep } else { rest });
+        }
     }
 
     /// Tells the host, if it wants to know.
@@ -181,10 +212,18 @@ impl<H: Host> Engine<H> {
 
     /// The job's subject is over: another may have its key.
     pub fn forget_subject(&self, key: u64) {
-        self.recording.pen.with(|pen| pen.forget(key));
+        let known = self.recording.pen.with(|pen| pen.forget(key));
+        if let (Some(subject), true) = (known, self.recording.rings.get()) {
+            self.write(Kind::End, subject, 0, self.cause.get(), stamp::now());
+        }
     }
 
     // --- flight ------------------------------------------------------------------------------------------------------
+
+    #[inline]
+    fn write(&self, kind: Kind, subject: u64, word: u64, cause: Cause, begun: u64) {
+        ring::write(Page::own(), kind, self.recording.index.get(), subject, word, cause, begun);
+    }
 
     fn subject(&self, work: &Work<H::Job>) -> u64 {
         let (page, index) = (Page::own(), self.recording.index.get());
@@ -200,16 +239,15 @@ impl<H: Host> Engine<H> {
     #[inline(never)]
     pub(super) fn record_wake(&self, work: &Work<H::Job>, cause: Cause) {
         self.observe(Observed::Queued(work.job(), cause));
-        if self.recording.level.get() == Level::Flight {
-            let subject = self.subject(work);
-            ring::write(Page::own(), Kind::Wake, self.recording.index.get(), subject, 0, cause, stamp::now());
+        if self.recording.rings.get() {
+            self.write(Kind::Wake, self.subject(work), 0, cause, stamp::now());
         }
     }
 
     #[inline(never)]
     pub(super) fn record_begin(&self, number: u64, work: &Work<H::Job>, cause: Cause) {
         self.observe(Observed::Begins(number, work.job(), cause));
-        if self.recording.level.get() == Level::Flight {
+        if self.recording.rings.get() {
             self.recording.subject.set(self.subject(work));
             if let Some(job) = work.job()
                 && self.recording.pen.with(|pen| pen.starts(H::key(job)))
@@ -224,10 +262,10 @@ impl<H: Host> Engine<H> {
     #[inline(never)]
     pub(super) fn record_end(&self, number: u64, cause: Cause) {
         self.observe(Observed::Ends(number));
-        let Recording { level, index, subject, begun, .. } = &self.recording;
-        if level.get() == Level::Flight && begun.get() != 0 {
+        let Recording { rings, subject, begun, .. } = &self.recording;
+        if rings.get() && begun.get() != 0 {
             let word = ring::step_word(number, stamp::now().saturating_sub(begun.get()));
-            ring::write(Page::own(), Kind::Step, index.get(), subject.get(), word, cause, begun.replace(0));
+            self.write(Kind::Step, subject.get(), word, cause, begun.replace(0));
         }
     }
 
@@ -236,9 +274,8 @@ impl<H: Host> Engine<H> {
         let job = if let Due::Job(job) = &due { Some(job) } else { None };
         let number = self.timers.with(|timers| timers.upcoming());
         self.observe(Observed::TimerSet(number, when, job));
-        if self.recording.level.get() == Level::Flight {
-            let (page, index) = (Page::own(), self.recording.index.get());
-            ring::write(page, Kind::Timer, index, number, when, self.cause.get(), stamp::now());
+        if self.recording.rings.get() {
+            self.write(Kind::Timer, number, when, self.cause.get(), stamp::now());
         }
         self.timers.with(|timers| timers.insert(when, due))
     }
@@ -251,6 +288,7 @@ impl<H: Host> Engine<H> {
             slot.thread.store(thread_number(), Ordering::Relaxed);
             [&slot.run_began, &slot.since, &slot.looked].into_iter().for_each(|moment| store(moment, now));
             slot.set_state(State::Running);
+            bell::ring();
             if self.recording.snapshot_due.get() == 0 {
                 self.recording.snapshot_due.set(now + FIRST_SNAPSHOT);
             }
@@ -295,8 +333,13 @@ impl<H: Host> Engine<H> {
         let (recording, header) = (&self.recording, &Page::own().header);
         self.tell_time();
         let wanted = header.level.load(Ordering::Relaxed);
-        if wanted != recording.wanted.replace(wanted) {
+        let before = recording.wanted.replace(wanted);
+        if wanted != before {
             self.set_level(Level::from_number(wanted));
+            let [was, is] = [before, wanted].map(|level| level == Level::Deep as u32);
+            if was != is && is != recording.observed.get() {
+                H::deepen(self, cx, is)?;
+            }
         }
         let requests = header.requests.load(Ordering::Acquire);
         if requests != recording.answered.replace(requests) || tick >= recording.snapshot_due.get() {
@@ -347,12 +390,11 @@ impl<H: Host> Engine<H> {
         }
         let (slot, now) = (self.recording.slot.get(), self.now());
         slot.set_state(State::Running);
+        bell::ring();
         add(&slot.slept, now.saturating_sub(slot.since.load(Ordering::Relaxed)));
         store(&slot.since, now);
-        if self.recording.level.get() == Level::Flight && self.recording.begun.get() != 0 {
-            let begun = self.recording.begun.replace(0);
-            let (page, index) = (Page::own(), self.recording.index.get());
-            ring::write(page, Kind::Sleep, index, 0, stamp::now(), Cause::OUTSIDE, begun);
+        if self.recording.rings.get() && self.recording.begun.get() != 0 {
+            self.write(Kind::Sleep, 0, stamp::now(), Cause::OUTSIDE, self.recording.begun.replace(0));
         }
         self.observe(Observed::Wakes);
     }

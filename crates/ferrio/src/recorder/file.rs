@@ -22,6 +22,8 @@ pub const KEPT: usize = 8;
 pub const SUFFIX: &str = ".loop";
 /// The file beside it for the stacks of threads.
 pub const STACKS: &str = ".stacks";
+/// Files that may lie beside a page and go with it, by their extensions: the stacks, and what the level deep writes.
+const BESIDE: [&str; 3] = ["stacks", "deep", "deep.old"];
 
 /// This process's page, as long as it lives.
 struct Own {
@@ -104,7 +106,7 @@ mod memory {
     use std::sync::atomic::{AtomicPtr, Ordering};
     use std::time::SystemTime;
 
-    use super::{KEPT, OWN, STACKS, SUFFIX};
+    use super::{BESIDE, KEPT, OWN, SUFFIX};
     use crate::recorder::page::Page;
 
     /// Where the mapping is, for the handler that runs in a forked child and may take no lock.
@@ -218,7 +220,7 @@ mod memory {
                 && let (Some(path), pid) = &*file
                 && *pid == std::process::id()
             {
-                drop((fs::remove_file(path), fs::remove_file(path.with_extension(&STACKS[1..]))));
+                remove_all(path);
             }
         }
         unsafe extern "C" fn in_child() {
@@ -253,8 +255,14 @@ mod memory {
         dead.sort();
         let many = dead.len().saturating_sub(KEPT);
         for (_, path) in &dead[..many] {
-            drop((fs::remove_file(path), fs::remove_file(path.with_extension(&STACKS[1..]))));
+            remove_all(path);
         }
+    }
+
+    /// Removes a page's file and those beside it.
+    fn remove_all(path: &Path) {
+        drop(fs::remove_file(path));
+        BESIDE.into_iter().for_each(|extension| drop(fs::remove_file(path.with_extension(extension))));
     }
 }
 

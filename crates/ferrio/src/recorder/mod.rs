@@ -11,14 +11,17 @@
 //! * `ring`: wake-ups and steps, the newest so many (flight)
 //! * `stamp`: the time of a record, for nine nanoseconds
 //! * `file`: where the file lives; forks, exits, leftovers
+//! * `bell`: wakes the thread that watches for slow steps
 //! * [`reading`]: another process's page
 
+pub(crate) mod bell;
 pub(crate) mod file;
 pub(crate) mod page;
 pub mod reading;
 pub(crate) mod ring;
 pub(crate) mod stamp;
 
+pub use bell::{park, unpark};
 pub use file::{KEPT, STACKS, SUFFIX, folder, path};
 pub use page::State;
 pub use ring::Kind;
@@ -79,6 +82,11 @@ pub fn describe(runtime: &str) {
 /// The signal that has every thread's stack written to the file beside the page; 0 for none.
 pub fn announce_signal(number: u32) {
     Page::own().header.signal.store(number, std::sync::atomic::Ordering::Relaxed);
+}
+
+/// The level that all loops of this process are to have.
+pub fn wanted() -> Level {
+    Level::from_number(Page::own().header.level.load(std::sync::atomic::Ordering::Relaxed))
 }
 
 /// The wanted level of all loops of this process, from their next look at the operating system on.

@@ -257,7 +257,13 @@ impl Page {
         header.pid.store(std::process::id(), Ordering::Relaxed);
         header.began.store(since_1970, Ordering::Relaxed);
         header.began_monotonic.store(now, Ordering::Relaxed);
-        header.level.store(Level::Pulse as u32, Ordering::Relaxed);
+        // FERRIO_LEVEL=flight records from the first step on.
+        let level = match std::env::var("FERRIO_LEVEL").as_deref() {
+            Ok("flight") => Level::Flight,
+            Ok("deep") => Level::Deep,
+            _ => Level::Pulse,
+        };
+        header.level.store(level as u32, Ordering::Relaxed);
         let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
         header.title.set(&words.join(" "));
         for moment in &header.moments {

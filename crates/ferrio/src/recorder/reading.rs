@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::page::{BUCKETS, Histogram, NAMES, RECORDS, SLOTS, SNAPSHOT, State, bucket_end};
+use super::page::{BUCKETS, Histogram, NAMES, RECORDS, SLOTS, SNAPSHOT, Slot, State, bucket_end};
 use super::ring::{self, Kind};
 use super::stamp::Scale;
 use crate::cause::Cause;
@@ -91,6 +91,32 @@ pub struct Times {
     pub buckets: Vec<(u64, u32)>,
 }
 
+impl LoopView {
+    /// What a loop's counters say.
+    pub(crate) fn of(index: usize, slot: &Slot) -> Self {
+        let state = State::from_number(slot.state.load(Ordering::Acquire));
+        LoopView {
+            slot: index,
+            number: slot.number.load(Ordering::Relaxed),
+            state,
+            thread: slot.thread.load(Ordering::Relaxed),
+            steps: slot.steps.load(Ordering::Relaxed),
+            turns: slot.turns.load(Ordering::Relaxed),
+            sleeps: slot.sleeps.load(Ordering::Relaxed),
+            slept: slot.slept.load(Ordering::Relaxed),
+            run_began: slot.run_began.load(Ordering::Relaxed),
+            since: slot.since.load(Ordering::Relaxed),
+            looked: slot.looked.load(Ordering::Relaxed),
+            timers: slot.timers.load(Ordering::Relaxed),
+            slow_turns: slot.slow_turns.load(Ordering::Relaxed),
+            longest_turn: slot.longest_turn.load(Ordering::Relaxed),
+            longest_turn_at: slot.longest_turn_at.load(Ordering::Relaxed),
+            late: Times::of(&slot.late),
+            busy: Times::of(&slot.busy),
+        }
+    }
+}
+
 impl Times {
     fn of(histogram: &Histogram) -> Self {
         let counts = (0..BUCKETS).map(|bucket| (bucket_end(bucket), histogram.buckets[bucket].load(Ordering::Relaxed)));
@@ -168,30 +194,16 @@ impl View {
 
     /// The loops of the process.
     pub fn loops(&self) -> Vec<LoopView> {
-        let used = self.page.slots.iter().enumerate();
-        used.filter_map(|(index, slot)| {
-            let state = State::from_number(slot.state.load(Ordering::Acquire));
-            (state != State::Free).then(|| LoopView {
-                slot: index,
-                number: slot.number.load(Ordering::Relaxed),
-                state,
-                thread: slot.thread.load(Ordering::Relaxed),
-                steps: slot.steps.load(Ordering::Relaxed),
-                turns: slot.turns.load(Ordering::Relaxed),
-                sleeps: slot.sleeps.load(Ordering::Relaxed),
-                slept: slot.slept.load(Ordering::Relaxed),
-                run_began: slot.run_began.load(Ordering::Relaxed),
-                since: slot.since.load(Ordering::Relaxed),
-                looked: slot.looked.load(Ordering::Relaxed),
-                timers: slot.timers.load(Ordering::Relaxed),
-                slow_turns: slot.slow_turns.load(Ordering::Relaxed),
-                longest_turn: slot.longest_turn.load(Ordering::Relaxed),
-                longest_turn_at: slot.longest_turn_at.load(Ordering::Relaxed),
-                late: Times::of(&slot.late),
-                busy: Times::of(&slot.busy),
-            })
-        })
-        .collect()
+        self.slots().filter(|one| one.state != State::Free).collect()
+    }
+
+    /// The loops that are gone, as far as no other has their place yet.
+    pub fn past_loops(&self) -> Vec<LoopView> {
+        self.slots().filter(|one| one.state == State::Free && one.steps > 0).collect()
+    }
+
+    fn slots(&self) -> impl Iterator<Item = LoopView> {
+        self.page.slots.iter().enumerate().map(|(index, slot)| LoopView::of(index, slot))
     }
 
     /// The newest snapshot of the loop in this slot, if it has written one.

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | 0 | its [`stamp`](super::stamp): when it began |
 //! | 1 | kind (8 bits), the loop's slot (8), subject (48) |
-//! | 2 | wake: 0; step: its number (32) and length (32 bits, in 16 stamps); sleep: the end's stamp; timer: its deadline; name: where it is in the names (32) and the subject's own number (32) |
+//! | 2 | wake, end: 0; step: its number (32) and length (32 bits, in 16 stamps); sleep: the end's stamp; timer: its deadline; name: where it is in the names (32) and the subject's own number (32) |
 //! | 3 | cause: see [`Cause`](crate::cause::Cause) |
 //!
 //! Places are used again and again, so memory is bounded by construction; a reader drops what was overwritten while it
@@ -36,11 +36,14 @@ pub enum Kind {
     Timer = 4,
     /// What a subject is called.
     Name = 5,
+    /// A subject is over: nothing of it follows.
+    End = 6,
 }
 
 impl Kind {
     pub(super) fn from_number(number: u8) -> Option<Kind> {
-        [Kind::Wake, Kind::Step, Kind::Sleep, Kind::Timer, Kind::Name].into_iter().find(|kind| *kind as u8 == number)
+        use Kind::{End, Name, Sleep, Step, Timer, Wake};
+        [Wake, Step, Sleep, Timer, Name, End].into_iter().find(|kind| *kind as u8 == number)
     }
 }
 
@@ -111,9 +114,9 @@ impl Pen {
         }
     }
 
-    /// The subject with this key is over: another may have its key.
-    pub fn forget(&mut self, key: u64) {
-        self.named.remove(&key);
+    /// The subject with this key is over: another may have its key. Returns its number in the ring, if it had one.
+    pub fn forget(&mut self, key: u64) -> Option<u64> {
+        self.named.remove(&key).map(|known| known.id)
     }
 }
 

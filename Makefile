@@ -6,7 +6,7 @@ TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV    := .venv-$(TAG)
 BIN     := $(VENV)/bin
 
-.PHONY: build load load-tls demo test test-core bench bench-quick lint format types conformance clean
+.PHONY: build load load-tls demo test test-core bench bench-quick bench-levels lint format types conformance clean
 
 build: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --quiet --profile $(PROFILE)
@@ -40,6 +40,13 @@ bench: build load-tls $(VENV)/.bench
 # Some of the rows, in fewer and shorter rounds: at most three minutes.
 bench-quick: build load-tls $(VENV)/.bench
 	$(BIN)/python -m benches --quick
+
+# What recording costs at each level, beside a build that cannot record.
+WITHOUT := build/without-record
+bench-levels: build
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --quiet --profile $(PROFILE) --no-default-features --out $(WITHOUT)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(WITHOUT)/package $(WITHOUT)/*.whl
+	FERRIO_WITHOUT_RECORD=$(WITHOUT)/package $(BIN)/python -m benches.levels
 
 $(VENV)/.ecosystem: $(VENV)/.tools $(addsuffix /requirements.txt, tests/ecosystem benches examples)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/ecosystem/requirements.txt

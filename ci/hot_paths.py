@@ -1,7 +1,9 @@
-"""What ci/instructions.sh counts the instructions of: `python ci/hot_paths.py MODULE:FACTORY` under callgrind.
+"""What ci/instructions.sh counts the instructions of: `python ci/hot_paths.py MODULE:FACTORY [LEVEL]` under callgrind,
+with the loop recording at that level.
 
 Every path is walked once to warm up and a second time to be counted. Calls of ctermid(3), which nothing else makes,
-tell callgrind where the counted part begins and ends; what is printed says which part is which.
+tell callgrind where the counted part begins and ends; what is printed says which part is which, and how many steps and
+sleeps of the loop there are in it, if the loop counts them.
 """
 
 import asyncio
@@ -254,9 +256,17 @@ async def stream_echo(loop, aio, count):
     server.close()
 
 
+def counted(loop):
+    """How many steps and sleeps the loop has done."""
+    counters = loop._counters() if hasattr(loop, "_counters") else {}
+    return counters.get("steps", 0), counters.get("sleeps", 0)
+
+
 def main():
     module, _, attribute = sys.argv[1].partition(":")
     module = importlib.import_module(module)
+    for level in sys.argv[2:]:
+        importlib.import_module("ferrio.observe").level(level)
     for name, (walk, count) in PATHS.items():
         loop = getattr(module, attribute)()
         asyncio.set_event_loop(loop)
@@ -264,12 +274,14 @@ def main():
         # When garbage is collected depends on everything before: it is nobody's instructions.
         gc.collect()
         gc.disable()
+        steps, sleeps = counted(loop)
         os.ctermid()
         walk(loop, module, count)
         os.ctermid()
         gc.enable()
+        now = counted(loop)
         loop.close()
-        print(name, count, flush=True)
+        print(name, count, now[0] - steps, now[1] - sleeps, flush=True)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 RECORDS = HERE / "instructions.json"
 
+#: What two builds of one source may differ by: the compiler lays out and inlines each as it sees fit.
+NOISE = 0.005
+
 #: How much more a path may take: with what the figures were recorded with, and otherwise.
 TOLERANCE, ROUGH_TOLERANCE = 1.03, 1.15
+
+#: What recording may cost: this many instructions a step, and as many more a sleep, over a build that cannot record.
+#: (A sleep is two readings of the clock and two histograms, beside a system call that takes thousands.)
+LEVELS = {"pulse": (4, 350), "flight": (700, 700)}
 
 #: The path that is no path of ours.
 YARDSTICK = "interpreter"
@@ -60,22 +67,48 @@ def own_costs(lines):
 
 def count(package):
     """path -> instructions of an operation, as [ours, others]."""
+    return {name: figures for name, (figures, _, _) in walk(package).items()}
+
+
+def walk(package, *arguments):
+    """path -> (instructions of an operation as [ours, others], its steps, its sleeps)."""
     dumps = Path(package).parent / f"{Path(package).name}.callgrind"
     command = [
         "setarch", "--addr-no-randomize", "valgrind", "--quiet", "--tool=callgrind", "--dump-before=ctermid",
         f"--callgrind-out-file={dumps}", sys.executable, "-S", "-s", str(HERE / "hot_paths.py"), "ferrio:new_event_loop",
+        *arguments,
     ]  # fmt: skip
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(package), "PYTHONHASHSEED": "0"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     figures = {}
     # A dump before the counted part and one after it, of every path; the latter has what is between them.
     for number, line in enumerate(done.stdout.splitlines()):
-        name, operations = line.split()
+        name, operations, steps, sleeps = line.split()
         with open(f"{dumps}.{2 * number + 2}") as file:
             costs = own_costs(file)
         ours = sum(cost for binary, cost in costs.items() if "/_ferrio." in binary)
-        figures[name] = [round(part / int(operations), 1) for part in (ours, sum(costs.values()) - ours)]
+        per_operation = [round(part / int(operations), 1) for part in (ours, sum(costs.values()) - ours)]
+        figures[name] = per_operation, int(steps) / int(operations), int(sleeps) / int(operations)
     return figures
+
+
+def compare_levels(package, without):
+    """Prints what each level costs over the package `without` the feature: how many paths cost more than they may."""
+    bare, failures = walk(without), 0
+    for level, (per_step, per_sleep) in LEVELS.items():
+        print(
+            f"{'instructions at ' + level:28}{'without':>10}{'with':>10}{'more':>10}{'may be':>10}{'steps':>8}{'sleeps':>8}"
+        )
+        for name, (figures, steps, sleeps) in walk(package, level).items():
+            before, now = sum(bare[name][0]), sum(figures)
+            allowed = per_step * steps + per_sleep * sleeps + NOISE * before
+            failed = name != YARDSTICK and now - before > allowed
+            failures += failed
+            print(
+                f"{name:28}{before:10,.0f}{now:10,.0f}{now - before:10,.1f}{allowed:10,.1f}{steps:8.2f}{sleeps:8.2f}"
+                f"{'  too much' * failed}"
+            )
+    return failures
 
 
 def compare(now, before, convert, tolerance):
@@ -103,7 +136,13 @@ def main():
     parser.add_argument("package")
     parser.add_argument("--against", metavar="PACKAGE")
     parser.add_argument("--record", action="store_true")
+    parser.add_argument("--without-record", metavar="PACKAGE")
     options = parser.parse_args()
+
+    if options.without_record:
+        failures = compare_levels(options.package, options.without_record)
+        print(f"instructions: {failures} paths pay too much for being recorded" if failures else "instructions: fine")
+        return 1 if failures else 0
 
     version = "{}.{}".format(*sys.version_info)
     records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}

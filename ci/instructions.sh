@@ -4,6 +4,8 @@
 #
 #   ci/instructions.sh                  compared with the figures in ci/instructions.json
 #   ci/instructions.sh --against REV    compared with another revision, built here: right on every machine
+#   ci/instructions.sh --levels         what being recorded costs, compared with a build that cannot record: fails if a
+#                                       path pays more than LEVELS in ci/instructions.py allow
 #   ci/instructions.sh --record         puts this tree's figures into ci/instructions.json
 #
 # PYTHON picks the interpreter, as with make. Needs valgrind (Debian: apt-get install valgrind), which is installed if
@@ -20,10 +22,10 @@ work=$PWD/build/instructions
 rm -rf "$work"
 mkdir -p "$work"
 
-# The package of the source tree $1, as users have it, in the folder $2.
+# The package of the source tree $1, as users have it, in the folder $2; built with what else is said.
 package() {
     mkdir -p "$2"
-    (cd "$1" && PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$python cargo build --quiet --release -p ferrio-python)
+    (cd "$1" && PYO3_BUILD_EXTENSION_MODULE=1 PYO3_PYTHON=$python cargo build --quiet --release -p ferrio-python "${@:3}")
     cp -r "$1/python/ferrio" "$2"
     rm -f "$2"/ferrio/_ferrio.*.so
     cp "$CARGO_TARGET_DIR/release/lib_ferrio.so" "$2/ferrio/_ferrio$suffix"
@@ -34,5 +36,9 @@ if [[ ${1:-} == --against ]]; then
     git archive --prefix=tree/ "$2" | tar -x -C "$work"
     package "$work/tree" "$work/that"
     exec "$python" ci/instructions.py "$work/this" --against "$work/that"
+fi
+if [[ ${1:-} == --levels ]]; then
+    package "$PWD" "$work/bare" --no-default-features
+    exec "$python" ci/instructions.py "$work/this" --without-record "$work/bare"
 fi
 exec "$python" ci/instructions.py "$work/this" "$@"

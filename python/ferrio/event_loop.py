@@ -15,7 +15,7 @@ import warnings
 import weakref
 from asyncio import base_events, coroutines
 
-from . import _task_steps, sendfile, servers
+from . import _loops, _task_steps, sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
 from .executors import DefaultExecutor
@@ -48,6 +48,8 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
     def __init__(self, *, clock="real"):
         super().__init__(clock=clock)
         self._slow_callback_duration = 0.1
+        # Whether slow steps are reported without debug mode.
+        self._is_watched = False
         self._exception_handler = None
         self._default_executor = None
         self._executor_shutdown_called = False
@@ -56,23 +58,23 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         # Debug mode: the handle being run, whose origin the default exception handler shows.
         self._current_handle = None
         self.set_debug(_debug_by_default())
-        if "ferrio._watchdog" in sys.modules or "FERRIO_SLOW_STEPS" in os.environ:
-            _watch(self)
+        _loops.by_number[self._number] = self
+        if slow := os.environ.get("FERRIO_SLOW_STEPS"):
+            self.slow_callback_duration = _seconds(slow)
 
     @property
     def slow_callback_duration(self):
-        """Seconds from which on a step of the loop is slow: debug mode logs it when it is over.
-
-        Once it is set, slow steps are logged without debug mode, too: while they block the loop, with the stack, by a
-        thread that is there from then on (see `ferrio.observe.on_slow_step`). So does FERRIO_SLOW_STEPS=0.1 in the
-        environment. ``math.inf`` ends it.
+        """Callbacks and steps that take this long or longer, in seconds, are logged: in debug mode when they are over, as
+        asyncio does; and once a program has set it, without debug mode, while they hold the loop up, with the stack.
         """
         return self._slow_callback_duration
 
     @slow_callback_duration.setter
     def slow_callback_duration(self, seconds):
+        from .observe import slow
+
         self._slow_callback_duration = seconds
-        _watch(self, seconds)
+        self._is_watched = slow.watch_loop(self, seconds)
 
     def __repr__(self):
         return f"<{type(self).__name__} running={self.is_running()} closed={self.is_closed()} debug={self.get_debug()}>"
@@ -92,6 +94,10 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         if self.get_debug():
             base_events.logger.debug("Close %r", self)
         self._close()
+        if self._is_watched:
+            from .observe import slow
+
+            self._is_watched = slow.watch_loop(self, None)
         self._executor_shutdown_called = True
         executor, self._default_executor = self._default_executor, None
         if executor is not None:
@@ -334,18 +340,16 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
                 )
 
 
-def _watch(loop, seconds=None):
-    from ._watchdog import watchdog
-
-    if seconds is None:
-        watchdog.adopt(loop)
-    elif seconds > 0:
-        watchdog.watch(loop, seconds)
-
-
 def new_event_loop():
     """A new loop: what every ``loop_factory`` parameter wants."""
     return EventLoop()
+
+
+def _seconds(text):
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"FERRIO_SLOW_STEPS must be a number of seconds, got {text!r}") from None
 
 
 def _settle(future, setter, value):

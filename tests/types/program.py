@@ -4,7 +4,8 @@ import asyncio
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, assert_type
+from traceback import FrameSummary
+from typing import Any, Literal, assert_type
 
 import ferrio
 from ferrio import observe
@@ -26,14 +27,14 @@ asyncio.set_event_loop(ferrio.EventLoopPolicy().new_event_loop())
 
 
 def slow(step: observe.SlowStep) -> None:
-    assert_type(step.task, asyncio.Task[Any] | None)
+    assert_type(step.stack[-1].lineno, int | None)
 
 
-assert_type(observe.loop_stats(ferrio.new_event_loop()).late.percentile(99), float)
-observe.on_slow_step(slow, threshold=0.2)()
-observe.level("flight")
-assert_type(observe.dump("a.xlog"), int)
-assert_type([task.awaited_by for task in observe.tasks()], list[list[asyncio.Task[Any]]])
+assert_type(observe.loop_stats().lateness.percentile(99), float)
+assert_type(observe.level("flight"), Literal["off", "pulse", "flight", "deep"])
+assert_type([stats.where for stats in observe.tasks()], list[FrameSummary | None])
+with observe.on_slow_step(slow, threshold=0.2) as watch:
+    watch.cancel()
 
 
 class Echo(asyncio.Protocol):

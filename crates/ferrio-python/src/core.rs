@@ -19,8 +19,8 @@ use ferrio::event_loop::{Engine, Remote};
 use ferrio::host::Host;
 use ferrio::poll::RawFd;
 use ferrio::ready::Order;
+use ferrio::recorder::Observed;
 use ferrio::recorder::reading::LoopView;
-use ferrio::recorder::{Observed, State};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -330,9 +330,9 @@ impl Core {
         self.engine.counters()
     }
 
-    /// As [`counters`](Self::counters): what it is doing, and how many steps have begun.
-    pub fn pulse(&self) -> (State, u64) {
-        self.engine.pulse()
+    /// Steps of this loop are slow that take so many nanoseconds; for any thread, as above.
+    pub fn set_slow_after(&self, nanoseconds: u64) {
+        self.engine.set_slow_after(nanoseconds);
     }
 
     /// Nanoseconds of the loop's clock.

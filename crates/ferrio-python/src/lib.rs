@@ -39,7 +39,9 @@ mod _ferrio {
     #[pymodule_export]
     use crate::recording::signal_thread;
     #[pymodule_export]
-    use crate::recording::{PageView, announce_signal, page_folder, page_path, park, unpark, want_level, wanted_level};
+    use crate::recording::{PageView, SlowSteps, announce_signal, page_folder, page_path, want_level, wanted_level};
+    #[pymodule_export]
+    use crate::recording::{set_slow_threshold, stop_watching};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;

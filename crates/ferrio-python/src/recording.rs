@@ -2,9 +2,12 @@
 //! and reading the pages of other processes. What is kept, and where, is the engine's (`ferrio::recorder`).
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use ferrio::event_loop::Engine;
 use ferrio::recorder::reading::{LoopView, Record, Times, View};
+use ferrio::recorder::watch::{self, Watch};
 use ferrio::recorder::{self, Level, State};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
@@ -17,6 +20,7 @@ use crate::event_loop::Loop;
 use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
+use crate::tasks::asyncio::is_done;
 
 // --- what runs -------------------------------------------------------------------------------------------------------
 
@@ -66,17 +70,12 @@ fn name_of(object: &Bound<'_, PyAny>) -> String {
     name.unwrap_or_else(of_type)
 }
 
-/// Whether a task is over. `Task.done` of the C type is called without looking it up: this is asked after each step.
-fn is_done(task: &Bound<'_, PyAny>) -> bool {
-    task.call_method0(intern!(task.py(), "done")).and_then(|done| done.is_truthy()).unwrap_or(true)
-}
-
 /// Runs a job at the flight level: a task that is over makes room for another at its address.
 pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
     let Job::Step(step) = &job else { return core::run(engine, py, job) };
     let task = step.task(py);
     let ran = core::run(engine, py, job);
-    if is_done(&task) {
+    if is_done(&task).unwrap_or(true) {
         engine.forget_subject(task.as_ptr() as u64);
     }
     ran
@@ -126,10 +125,21 @@ impl Loop {
         counters(py, &self.core.counters())
     }
 
-    /// Whether it is in a turn, and how many steps have begun. From any thread.
-    fn _pulse(&self) -> (bool, u64) {
-        let (state, steps) = self.core.pulse();
-        (state == State::Running, steps)
+    /// This loop's number in its process.
+    #[getter]
+    fn _number(&self) -> u64 {
+        self.core.counters().number
+    }
+
+    /// `threading.get_ident()` of the thread that runs it; 0 if none does.
+    #[getter]
+    fn _thread_ident(&self) -> usize {
+        self.core.thread_ident.load(Ordering::Acquire)
+    }
+
+    /// Its steps are slow that take so many seconds; infinity for as long as those of all loops. From any thread.
+    fn _set_slow_after(&self, seconds: f64) {
+        self.core.set_slow_after(if seconds.is_finite() { nanoseconds(seconds) } else { 0 });
     }
 
     /// How much this loop records: "off", "pulse", "flight" or "deep".
@@ -161,16 +171,45 @@ pub fn wanted_level() -> String {
     format!("{:?}", recorder::wanted()).to_lowercase()
 }
 
-/// Sleeps until a loop of this process runs, or `unpark()` is called.
-#[pyfunction]
-pub fn park(py: Python<'_>) {
-    exit::detached(py, recorder::park);
+/// Watches for slow steps: the thread that calls `next()` is to do nothing else.
+#[pyclass(frozen, module = "ferrio._ferrio")]
+pub struct SlowSteps(Mutex<Watch>);
+
+#[pymethods]
+impl SlowSteps {
+    #[new]
+    fn new() -> Self {
+        SlowSteps(Mutex::default())
+    }
+
+    /// Waits for the next slow step, or for the end of one: (slot, the loop's number, step, seconds, whether it is over).
+    /// None after `stop_watching()`. Needs no interpreter lock while it waits.
+    fn next(&self, py: Python<'_>) -> Option<(usize, u64, u64, f64, bool)> {
+        let sight = exit::detached(py, || self.0.lock().unwrap_or_else(PoisonError::into_inner).next_sight())?;
+        Some((sight.slot, sight.number, sight.step, seconds(sight.length), sight.is_over))
+    }
+
+    /// The step that the loop in this slot is doing is to be reported once more when it has taken so many seconds.
+    fn again(&self, slot: usize, seconds: f64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).again(slot, nanoseconds(seconds));
+    }
 }
 
-/// Ends a `park()`.
+/// Ends `SlowSteps.next()`.
 #[pyfunction]
-pub fn unpark() {
-    recorder::unpark();
+pub fn stop_watching() {
+    watch::stop();
+}
+
+/// Steps of any loop are slow that take so many seconds; infinity for none.
+#[pyfunction]
+pub fn set_slow_threshold(seconds: f64) {
+    watch::set_threshold(nanoseconds(seconds));
+}
+
+fn nanoseconds(seconds: f64) -> u64 {
+    // (A conversion to an integer takes what is too large for the largest.)
+    (seconds * 1e9).max(1.0) as u64
 }
 
 /// The signal that has every thread's stack written to the file beside the page; 0 for none.
@@ -288,6 +327,7 @@ fn counters<'py>(py: Python<'py>, one: &LoopView) -> PyResult<Bound<'py, PyDict>
         ("run_began", one.run_began),
         ("since", one.since),
         ("looked", one.looked),
+        ("worked", one.worked),
         ("longest_turn", one.longest_turn),
         ("longest_turn_at", one.longest_turn_at),
     ];

@@ -141,27 +141,38 @@ impl TaskStep {
         unsafe { handle::new(the_loop, self.callable.as_ptr(), &arguments, context) }
     }
 
-    /// The address of the task whose step it is, without asking Python; the caller is attached.
+    /// The address of the task whose step it is; the caller is attached.
     pub fn task_address(&self) -> usize {
-        let callable = self.callable.as_ptr();
-        // SAFETY: attached, as the caller promises. A wake-up is a builtin method of its task; in a step the task stands
-        // where `recognise_task_steps` found it in another of the same type.
-        unsafe {
-            if self.future.is_some() {
-                return ffi::PyCFunction_GetSelf(callable) as usize;
-            }
-            let signs = SIGNS.get(Python::assume_attached());
-            match signs.and_then(|signs| signs.task_offset) {
-                Some(offset) => *callable.byte_add(offset).cast::<usize>(),
-                None => self.task(Python::assume_attached()).as_ptr() as usize,
-            }
-        }
+        // SAFETY: attached, as the caller promises.
+        let py = unsafe { Python::assume_attached() };
+        self.known_task(py).map_or_else(|| self.task(py).as_ptr(), ptr::NonNull::as_ptr) as usize
     }
 
     /// The task whose step it is; the callable itself if that does not tell.
     pub fn task<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        let callable = self.callable.bind(py);
-        callable.getattr(intern!(py, "__self__")).unwrap_or_else(|_| callable.clone())
+        match self.known_task(py) {
+            // SAFETY: its callable holds it.
+            Some(task) => unsafe { Bound::from_borrowed_ptr(py, task.as_ptr()) },
+            None => {
+                let callable = self.callable.bind(py);
+                callable.getattr(intern!(py, "__self__")).unwrap_or_else(|_| callable.clone())
+            }
+        }
+    }
+
+    /// The task, without asking Python, if that can be done. Borrowed from the callable.
+    #[inline]
+    fn known_task(&self, py: Python<'_>) -> Option<ptr::NonNull<ffi::PyObject>> {
+        let callable = self.callable.as_ptr();
+        // SAFETY: a wake-up is a builtin method of its task; in a step the task stands where `recognise_task_steps` found
+        // it in another of the same type.
+        ptr::NonNull::new(unsafe {
+            if self.future.is_some() {
+                ffi::PyCFunction_GetSelf(callable)
+            } else {
+                *callable.byte_add(SIGNS.get(py)?.task_offset?).cast()
+            }
+        })
     }
 
     pub fn callable(&self) -> &Py<PyAny> {

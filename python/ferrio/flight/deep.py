@@ -16,7 +16,7 @@ import time
 import weakref
 
 from .. import _ferrio
-from ..observe import _place
+from ..observe.waiting import where_of
 
 #: Bytes of one of the two halves.
 HALF = 4 * 1024 * 1024
@@ -223,9 +223,9 @@ class _Observer:
     def _tell(self, task, event, words, at=None, **fields):
         number, name = self._writer.name(task)
         line = {"event": event, "task": number, "name": name}
-        place = _place(task)
-        if place is not None:
-            file, number = place
+        where = where_of(task)
+        if where is not None:
+            file, number = where.filename, where.lineno
             code = linecache.getline(file, number).strip()
             line |= {"file": os.path.basename(file), "line": number, "code": code}
             words = f"{words}; line {number}: {code}"

@@ -10,7 +10,7 @@
 //!
 //! The Python faces are `python/ferrio/{tasks,timeouts,taskgroups}.py`.
 
-mod asyncio;
+pub(crate) mod asyncio;
 mod completed;
 mod create;
 mod gather;

@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::recorder::page::{Page, SLOTS, SLOW_TURN, SNAPSHOT, SNAPSHOTS, Slot, State, add};
 use crate::recorder::reading::LoopView;
 use crate::recorder::ring::{self, Kind, Pen};
-use crate::recorder::{Level, Observed, bell, file, stamp};
+use crate::recorder::{Level, Observed, file, stamp, watch};
 use crate::short::Short;
 use crate::timers::TimerId;
 
@@ -34,6 +34,8 @@ pub(super) struct Recording {
     /// Its place in the page; [`SLOTS`] if it is in none.
     index: Cell<usize>,
     pen: Short<Pen>,
+    /// A step that takes so many nanoseconds is slow; 0 for none.
+    slow_after: AtomicU64,
     /// What the page's header said when it was last looked at.
     wanted: Cell<u32>,
     answered: Cell<u32>,
@@ -42,6 +44,8 @@ pub(super) struct Recording {
     /// What runs, and since which stamp; or since when the loop sleeps.
     subject: Cell<u64>,
     begun: Cell<u64>,
+    /// When the turn's last step ended, which is when the next one begins; 0 in between.
+    ended: Cell<u64>,
 }
 
 impl Recording {
@@ -63,11 +67,13 @@ impl Recording {
             slot: Cell::new(slot),
             index: Cell::new(index),
             pen: Short::default(),
+            slow_after: AtomicU64::new(0),
             wanted: Cell::new(wanted),
             answered: Cell::new(0),
             snapshot_due: Cell::new(0),
             subject: Cell::new(0),
             begun: Cell::new(0),
+            ended: Cell::new(0),
         }
     }
 
@@ -87,6 +93,7 @@ impl Recording {
     pub(super) fn count_turn(&self) {
         if ON {
             add(&self.slot.get().turns, 1);
+            self.ended.set(0);
         }
     }
 
@@ -98,9 +105,11 @@ impl Recording {
     }
 
     /// The run has ended.
-    pub(super) fn idle(&self) {
+    pub(super) fn idle(&self, now: u64) {
         if ON {
-            self.slot.get().set_state(State::Idle);
+            let slot = self.slot.get();
+            slot.set_state(State::Idle);
+            add(&slot.worked, now.saturating_sub(slot.since.load(Ordering::Relaxed)));
         }
     }
 }
@@ -187,10 +196,10 @@ impl<H: Host> Engine<H> {
         LoopView::of(self.recording.index.get(), self.recording.slot.get())
     }
 
-    /// What it is doing, and how many steps have begun. For any thread.
-    pub fn pulse(&self) -> (State, u64) {
-        let slot = self.recording.slot.get();
-        (State::from_number(slot.state.load(Ordering::Acquire)), slot.steps.load(Ordering::Relaxed))
+    /// Steps of this loop are slow that take so many nanoseconds (0: as many as in all loops). For any thread.
+    pub fn set_slow_after(&self, nanoseconds: u64) {
+        store(&self.recording.slow_after, nanoseconds);
+        store(&self.recording.slot.get().slow_after, nanoseconds);
     }
 
     /// Has the host told of everything, or not any more; what the page asks for goes on besides.
@@ -255,7 +264,8 @@ impl<H: Host> Engine<H> {
                 let (page, index, name) = (Page::own(), self.recording.index.get(), H::name(job));
                 self.recording.pen.with(|pen| pen.rename(page, index, H::key(job), name));
             }
-            self.recording.begun.set(stamp::now());
+            let ended = self.recording.ended.get();
+            self.recording.begun.set(if ended == 0 { stamp::now() } else { ended });
         }
     }
 
@@ -264,7 +274,9 @@ impl<H: Host> Engine<H> {
         self.observe(Observed::Ends(number));
         let Recording { rings, subject, begun, .. } = &self.recording;
         if rings.get() && begun.get() != 0 {
-            let word = ring::step_word(number, stamp::now().saturating_sub(begun.get()));
+            let ended = stamp::now();
+            self.recording.ended.set(ended);
+            let word = ring::step_word(number, ended.saturating_sub(begun.get()));
             self.write(Kind::Step, subject.get(), word, cause, begun.replace(0));
         }
     }
@@ -288,7 +300,7 @@ impl<H: Host> Engine<H> {
             slot.thread.store(thread_number(), Ordering::Relaxed);
             [&slot.run_began, &slot.since, &slot.looked].into_iter().for_each(|moment| store(moment, now));
             slot.set_state(State::Running);
-            bell::ring();
+            watch::ring();
             if self.recording.snapshot_due.get() == 0 {
                 self.recording.snapshot_due.set(now + FIRST_SNAPSHOT);
             }
@@ -369,6 +381,7 @@ impl<H: Host> Engine<H> {
         let (slot, now) = (self.recording.slot.get(), self.now());
         let (since, looked) = (slot.since.load(Ordering::Relaxed), slot.looked.load(Ordering::Relaxed));
         slot.busy.add(now.saturating_sub(since));
+        add(&slot.worked, now.saturating_sub(since));
         if looked != 0 && now.saturating_sub(looked) >= SLOW_TURN {
             self.record_slow(now, now - looked);
         }
@@ -390,7 +403,7 @@ impl<H: Host> Engine<H> {
         }
         let (slot, now) = (self.recording.slot.get(), self.now());
         slot.set_state(State::Running);
-        bell::ring();
+        watch::ring();
         add(&slot.slept, now.saturating_sub(slot.since.load(Ordering::Relaxed)));
         store(&slot.since, now);
         if self.recording.rings.get() && self.recording.begun.get() != 0 {
@@ -432,6 +445,7 @@ impl<H: Host> Engine<H> {
         if ON {
             file::after_fork();
             let (slot, index) = claim(self.remote.id);
+            store(&slot.slow_after, self.recording.slow_after.load(Ordering::Relaxed));
             self.recording.slot.set(slot);
             self.recording.index.set(index);
             drop(self.recording.pen.with(std::mem::take));

@@ -46,7 +46,7 @@ impl<H: Host> Engine<H> {
         };
         self.stopping.set(false);
         H::settle(self, cx);
-        self.recording.idle();
+        self.recording.idle(self.now());
         result
     }
 

@@ -11,17 +11,16 @@
 //! * `ring`: wake-ups and steps, the newest so many (flight)
 //! * `stamp`: the time of a record, for nine nanoseconds
 //! * `file`: where the file lives; forks, exits, leftovers
-//! * `bell`: wakes the thread that watches for slow steps
+//! * [`watch`]: slow steps, found while they are being done
 //! * [`reading`]: another process's page
 
-pub(crate) mod bell;
 pub(crate) mod file;
 pub(crate) mod page;
 pub mod reading;
 pub(crate) mod ring;
 pub(crate) mod stamp;
+pub mod watch;
 
-pub use bell::{park, unpark};
 pub use file::{KEPT, STACKS, SUFFIX, folder, path};
 pub use page::State;
 pub use ring::Kind;
@@ -86,6 +85,9 @@ pub fn announce_signal(number: u32) {
 
 /// The level that all loops of this process are to have.
 pub fn wanted() -> Level {
+    if !cfg!(feature = "recorder") {
+        return Level::Off;
+    }
     Level::from_number(Page::own().header.level.load(std::sync::atomic::Ordering::Relaxed))
 }
 

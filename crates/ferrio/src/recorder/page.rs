@@ -129,6 +129,10 @@ pub struct Slot {
     pub since: AtomicU64,
     /// When it last looked for news, to a few milliseconds.
     pub looked: AtomicU64,
+    /// How long it did not sleep while it ran, in nanoseconds, up to `since`.
+    pub worked: AtomicU64,
+    /// A step that takes so many nanoseconds is slow: see [`watch`](super::watch); 0 for none.
+    pub slow_after: AtomicU64,
     /// How many timers are set, as of the last sleep.
     pub timers: AtomicU32,
     /// How many turns took [`SLOW_TURN`] or longer, the longest, and when it ended.
@@ -304,9 +308,10 @@ impl Slot {
 
     /// Sets everything back but the state.
     fn empty(&self) {
-        let Slot { thread, steps, turns, sleeps, slept, run_began, since, looked, .. } = self;
+        let Slot { thread, steps, turns, sleeps, slept, run_began, since, looked, worked, slow_after, .. } = self;
         let Slot { timers, slow_turns, longest_turn, longest_turn_at, answered, .. } = self;
-        for counter in [steps, turns, sleeps, slept, run_began, since, looked, longest_turn, longest_turn_at] {
+        let times = [slept, run_began, since, looked, worked, slow_after, longest_turn, longest_turn_at];
+        for counter in [steps, turns, sleeps].into_iter().chain(times) {
             counter.store(0, Ordering::Relaxed);
         }
         for counter in [thread, timers, slow_turns, answered] {

@@ -66,6 +66,8 @@ pub struct LoopView {
     pub since: u64,
     /// When it last looked for news, to a few milliseconds; 0 while it sleeps.
     pub looked: u64,
+    /// How long it did not sleep while it ran, up to `since`.
+    pub worked: u64,
     /// How many timers are set, as of the last sleep.
     pub timers: u32,
     /// How many turns took a tenth of a second or longer.
@@ -107,6 +109,7 @@ impl LoopView {
             run_began: slot.run_began.load(Ordering::Relaxed),
             since: slot.since.load(Ordering::Relaxed),
             looked: slot.looked.load(Ordering::Relaxed),
+            worked: slot.worked.load(Ordering::Relaxed),
             timers: slot.timers.load(Ordering::Relaxed),
             slow_turns: slot.slow_turns.load(Ordering::Relaxed),
             longest_turn: slot.longest_turn.load(Ordering::Relaxed),

@@ -2,8 +2,8 @@
 with the loop recording at that level.
 
 Every path is walked once to warm up and a second time to be counted. Calls of ctermid(3), which nothing else makes,
-tell callgrind where the counted part begins and ends; what is printed says which part is which, and how many steps and
-sleeps of the loop there are in it, if the loop counts them.
+tell callgrind where the counted part begins and ends; what is printed says which part is which, and how many steps,
+turns and sleeps of the loop there are in it, if the loop counts them.
 """
 
 import asyncio
@@ -257,9 +257,9 @@ async def stream_echo(loop, aio, count):
 
 
 def counted(loop):
-    """How many steps and sleeps the loop has done."""
+    """How many steps, turns and sleeps the loop has done."""
     counters = loop._counters() if hasattr(loop, "_counters") else {}
-    return counters.get("steps", 0), counters.get("sleeps", 0)
+    return [counters.get(name, 0) for name in ("steps", "turns", "sleeps")]
 
 
 def main():
@@ -274,14 +274,14 @@ def main():
         # When garbage is collected depends on everything before: it is nobody's instructions.
         gc.collect()
         gc.disable()
-        steps, sleeps = counted(loop)
+        before = counted(loop)
         os.ctermid()
         walk(loop, module, count)
         os.ctermid()
         gc.enable()
-        now = counted(loop)
+        after = counted(loop)
         loop.close()
-        print(name, count, now[0] - steps, now[1] - sleeps, flush=True)
+        print(name, count, *(now - then for now, then in zip(after, before)), flush=True)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ impl<H: Host> Engine<H> {
     #[inline]
     pub(crate) fn enqueue(&self, work: Work<H::Job>, cause: Cause) {
         if self.recording.is_flight() {
-            self.record_wake(&work, cause);
+            return self.enqueue_recorded(work, cause);
         }
         self.ready.with(|ready| ready.push(work, cause));
     }

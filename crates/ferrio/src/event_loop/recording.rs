@@ -253,16 +253,24 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// As `enqueue`, away from the hot path.
+    #[inline(never)]
+    pub(super) fn enqueue_recorded(&self, work: Work<H::Job>, cause: Cause) {
+        self.record_wake(&work, cause);
+        self.ready.with(|ready| ready.push(work, cause));
+    }
+
     #[inline(never)]
     pub(super) fn record_begin(&self, number: u64, work: &Work<H::Job>, cause: Cause) {
         self.observe(Observed::Begins(number, work.job(), cause));
         if self.recording.rings.get() {
-            self.recording.subject.set(self.subject(work));
-            if let Some(job) = work.job()
-                && self.recording.pen.with(|pen| pen.starts(H::key(job)))
-            {
-                let (page, index, name) = (Page::own(), self.recording.index.get(), H::name(job));
-                self.recording.pen.with(|pen| pen.rename(page, index, H::key(job), name));
+            let (page, key) = (Page::own(), work.job().map_or(0, H::key));
+            let known = self.recording.pen.with(|pen| pen.begins(page, key));
+            let (subject, is_first) = known.unwrap_or_else(|| (self.subject(work), false));
+            self.recording.subject.set(subject);
+            if let (true, Some(job)) = (is_first, work.job()) {
+                let (index, name) = (self.recording.index.get(), H::name(job));
+                self.recording.pen.with(|pen| pen.rename(page, index, key, name));
             }
             let ended = self.recording.ended.get();
             self.recording.begun.set(if ended == 0 { stamp::now() } else { ended });

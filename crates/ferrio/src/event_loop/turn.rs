@@ -85,11 +85,27 @@ impl<H: Host> Engine<H> {
         let number = self.steps.get() + 1;
         self.steps.set(number);
         self.cause.set(Cause::new(Kind::Step, number));
-        // Catching costs nothing measurable per step (tables, no code on the good path).
         self.recording.count_step(number);
         if self.recording.is_flight() {
-            self.record_begin(number, &work, cause);
+            return self.step_recorded(cx, work, cause, number);
         }
+        self.run_work(cx, work, cause)
+    }
+
+    /// Away from the hot path, where nobody may look at `work`: it stays in registers there.
+    #[inline(never)]
+    fn step_recorded(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause, number: u64) -> Result<(), H::Abort> {
+        self.record_begin(number, &work, cause);
+        let result = self.run_work(cx, work, cause);
+        if self.recording.is_flight() {
+            self.record_end(number, cause);
+        }
+        result
+    }
+
+    #[inline]
+    fn run_work(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause) -> Result<(), H::Abort> {
+        // Catching costs nothing measurable per step (tables, no code on the good path).
         let outcome = catch_unwind(AssertUnwindSafe(|| match work {
             Work::Host(job) => H::run(self, cx, job, cause),
             Work::Rust(runnable) => {
@@ -97,9 +113,6 @@ impl<H: Host> Engine<H> {
                 Ok(())
             }
         }));
-        if self.recording.is_flight() {
-            self.record_end(number, cause);
-        }
         match outcome {
             Ok(result) => result,
             Err(panic) => {

@@ -21,6 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use super::page::{NAMES, Page, RECORDS};
 use super::{file, stamp};
 use crate::cause::Cause;
+use crate::fork;
 
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +99,14 @@ impl Pen {
         id
     }
 
-    /// Whether the subject with this key runs for the first time: it may have got its name after it was made ready.
+    /// As [`known`](Self::known), of a subject that begins to run, and whether it does for the first time: it may have got
+    /// its name after it was made ready.
     #[inline]
-    pub fn starts(&mut self, key: u64) -> bool {
-        self.named.get_mut(&key).is_some_and(|known| !std::mem::replace(&mut known.started, true))
+    pub fn begins(&mut self, page: &Page, key: u64) -> Option<(u64, bool)> {
+        let records = page.header.records.load(Ordering::Relaxed);
+        let named = self.named.get_mut(&key)?;
+        let is_first = !std::mem::replace(&mut named.started, true);
+        (records.wrapping_sub(named.at) < RECORDS as u64 / 2).then_some((named.id, is_first))
     }
 
     /// Tells the ring if the subject is called something else by now.
@@ -174,8 +179,8 @@ fn intern(page: &Page, name: &str) -> u32 {
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     // A child's page has no names yet.
     let (_, places) = match &mut *known {
-        Some(known) if known.0 == std::process::id() => known,
-        other => other.insert((std::process::id(), HashMap::new())),
+        Some(known) if known.0 == fork::count() => known,
+        other => other.insert((fork::count(), HashMap::new())),
     };
     if let Some(place) = places.get(name) {
         return *place;

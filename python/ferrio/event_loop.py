@@ -202,6 +202,9 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         future = self.create_future()
         thread = threading.Thread(target=self._join_executor, args=(executor, future))
         thread.start()
+        if self._clock_is_virtual:
+            self._hold_clock()
+            future.add_done_callback(self._let_clock_go)
         try:
             async with asyncio.timeout(timeout):
                 await future

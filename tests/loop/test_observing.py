@@ -150,3 +150,40 @@ def test_a_loop_leaves_a_snapshot_for_whoever_asks():
 
     asked, snapshots = asyncio.Runner(loop_factory=ferrio.new_event_loop).run(main())
     assert any(answers == asked and b"main" in text for _when, answers, text in filter(None, snapshots))
+
+
+def test_an_observer_may_look_at_what_is_watched_when_it_is_told(loop):
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+    seen = []
+
+    class Looking(Record):
+        def queued(self, subject, cause, payload):
+            seen.append((cause, [(fd, direction, type(who).__name__) for fd, direction, who in loop._descriptors()]))
+
+    async def main():
+        loop.add_reader(ours, loop.remove_reader, ours)
+        loop.call_later(1, peer.send, b"x")
+        await asyncio.sleep(2)
+        assert await loop.sock_recv(ours, 10) == b"x"
+        loop.call_later(1, peer.send, b"y")
+        assert await loop.sock_recv(ours, 10) == b"y"
+
+    with ours, peer:
+        loop._observe(Looking())
+        loop.run_until_complete(main())
+        loop._observe(None)
+        watching = [kind for _, watched in seen for fd, _, kind in watched if fd == ours.fileno()]
+        assert "descriptor" in dict(seen) and {"Handle", "Awaitable"} <= set(watching)
+
+
+def test_virtual_time_stands_still_while_the_executor_is_shut_down(loop, recwarn):
+    async def main():
+        future = loop.run_in_executor(None, time.sleep, 0.2)
+        begun = loop.time()
+        await loop.shutdown_default_executor(timeout=1)
+        await future
+        return loop.time() - begun
+
+    assert loop.run_until_complete(main()) == 0
+    assert not recwarn.list

@@ -590,7 +590,18 @@ fn make_type(py: Python<'_>) -> PyResult<Py<PyType>> {
         ffi::PyMethodDef::zeroed(),
     ]);
     let getters = for_ever([getter(c"__name__", 0), getter(c"__qualname__", 1), ffi::PyGetSetDef::default()]);
+    // For who looks at what a task waits for: a coroutine with a frame would show it there.
+    const fn reference(name: &'static CStr, offset: usize) -> ffi::PyMemberDef {
+        ffi::PyMemberDef {
+            name: name.as_ptr(),
+            type_code: ffi::Py_T_OBJECT_EX,
+            offset: offset as ffi::Py_ssize_t,
+            flags: ffi::Py_READONLY,
+            doc: ptr::null(),
+        }
+    }
     let members = for_ever([
+        reference(c"_subject", mem::offset_of!(OperationObject, subject)),
         ffi::PyMemberDef {
             name: c"__weaklistoffset__".as_ptr(),
             type_code: ffi::Py_T_PYSSIZET,

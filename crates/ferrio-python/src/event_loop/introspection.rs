@@ -3,11 +3,14 @@
 //!
 //! They are made when they are asked for; changing them changes nothing in the loop.
 
+use ferrio::Direction;
+use ferrio::poll::RawFd;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::Loop;
+use crate::awaitable::OwnedWaker;
 use crate::core::Job;
 use crate::ffi::context::copy_current;
 use crate::handle;
@@ -51,6 +54,25 @@ impl Loop {
             watchers.push((fd, direction, as_handle(this, job)?));
         }
         imports(py)?.helpers.bind(py).getattr(intern!(py, "WatchedDescriptors"))?.call1((watchers,))
+    }
+
+    /// Who waits for which descriptor: (number, "read" or "write", who). That is a transport or another native object,
+    /// the handle of an `add_reader()`, or the awaitable of a `sock_recv()`.
+    fn _descriptors<'py>(this: &Bound<'py, Self>) -> PyResult<Vec<(RawFd, &'static str, Bound<'py, PyAny>)>> {
+        let py = this.py();
+        let word = |direction| if direction == Direction::Read { "read" } else { "write" };
+        let mut all = Vec::new();
+        let engine = this.get().core.engine()?;
+        engine.for_each_watcher(|fd, direction, job| {
+            all.extend(job.object().map(|object| (fd, word(direction), object.bind(py).clone())));
+            Ok::<_, PyErr>(())
+        })?;
+        engine.for_each_waiter(|fd, direction, waker| {
+            let awaitable = OwnedWaker::awaitable_of(waker, py);
+            all.extend(awaitable.map(|awaitable| (fd, word(direction), awaitable.into_bound(py).into_any())));
+            Ok::<_, PyErr>(())
+        })?;
+        Ok(all)
     }
 }
 

@@ -38,6 +38,24 @@ impl<H: Host> Engine<H> {
         })
     }
 
+    /// Shows the wakers of the futures that wait for a descriptor. `visit` must not call the loop.
+    pub fn for_each_waiter<E>(
+        &self,
+        mut visit: impl FnMut(RawFd, Direction, &Waker) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.descriptors.with(|all| {
+            all.iter().try_for_each(|(fd, slot)| {
+                let watchers = [Direction::Read, Direction::Write].into_iter().zip(&slot.watchers);
+                watchers.into_iter().try_for_each(|(direction, watcher)| match watcher {
+                    Some(Watcher::Once(first, others)) => {
+                        std::iter::once(first).chain(others).try_for_each(|waiter| visit(fd, direction, &waiter.waker))
+                    }
+                    _ => Ok(()),
+                })
+            })
+        })
+    }
+
     /// Shows every job that waits here, for a garbage collector. `visit` must not call the loop.
     pub fn for_each_job<E>(&self, mut visit: impl FnMut(&H::Job) -> Result<(), E>) -> Result<(), E> {
         self.remote.inbox.peek(|(work, _)| if let Work::Host(job) = work { visit(job) } else { Ok(()) })?;
@@ -52,13 +70,6 @@ impl<H: Host> Engine<H> {
         self.timers.with(|timers| {
             timers.values().try_for_each(|due| if let Due::Wake(waker) = due { visit(waker) } else { Ok(()) })
         })?;
-        self.descriptors.with(|all| {
-            all.iter().flat_map(|(_, slot)| slot.watchers.iter().flatten()).try_for_each(|watcher| match watcher {
-                Watcher::Always(_) => Ok(()),
-                Watcher::Once(first, others) => {
-                    std::iter::once(first).chain(others).try_for_each(|waiter| visit(&waiter.waker))
-                }
-            })
-        })
+        self.for_each_waiter(|_, _, waker| visit(waker))
     }
 }

@@ -206,19 +206,20 @@ impl<H: Host> Engine<H> {
 
     fn tell(&self, cx: H::Cx<'_>, fd: RawFd, generation: u32, direction: Direction) {
         let cause = Cause::descriptor(fd as i64, direction == Direction::Write);
-        let waiters = self.descriptors.with(|all| {
+        let told = self.descriptors.with(|all| {
             let slot = all.get(fd).filter(|slot| slot.generation == generation)?;
             let watcher = &mut slot.watchers[direction as usize];
             match watcher {
-                Some(Watcher::Always(job)) => {
-                    let job = H::again(cx, job);
-                    self.enqueue(Work::Host(job), cause);
-                    None
-                }
+                Some(Watcher::Always(job)) => Some(Watcher::Always(H::again(cx, job))),
                 Some(Watcher::Once(..)) => watcher.take(),
                 None => None,
             }
         });
+        // Out of the borrow: who observes the loop hears of it, and may look at what is watched.
+        let waiters = match told {
+            Some(Watcher::Always(job)) => return self.enqueue(Work::Host(job), cause),
+            waiters => waiters,
+        };
         for waiter in waiters.into_iter().flat_map(Watcher::into_waiters) {
             self.cause.set(waiter.cause.unwrap_or(cause));
             waiter.waker.wake();

@@ -1,0 +1,655 @@
+"""Hears from one loop what happens in it (see ``EventLoop._observe``), and tells the recorder what of it is a story.
+
+A loop's own errands (its transports, its inner tasks, the callbacks by which futures reach their tasks) are not told:
+they are followed, so that what comes of them has its true cause.
+"""
+
+import asyncio
+import functools
+import sys
+import threading
+import time
+import weakref
+
+from . import mistakes, places
+from .callbacks import is_inner, name_of, outcome, short_name, who_is_told
+from .descriptors import Descriptors
+from .timers import Timers
+from .waits import HOPS, Stand, Waits, leaves
+
+#: So many steps back the cause of a step is remembered.
+_MEMORY = 100_000
+
+#: asyncio's own coroutines that it runs as tasks without being asked to.
+_ERRANDS = {"shutdown_asyncgens", "shutdown_default_executor", "_cancel_all_tasks"}
+_ERRAND_FILES = ("connecting.py", "servers.py", "sendfile.py")
+
+_FROM_OUTSIDE = {"timer", "socket", "thread", "signal", "child"}
+
+
+def _told(method):
+    """A method that the loop calls. What telling costs is not the program's time."""
+    begins = method.__name__ == "begins"
+
+    @functools.wraps(method)
+    def told(self, *arguments):
+        recorder = self.recorder
+        if recorder._over:
+            return
+        begun, spent = time.perf_counter(), recorder.spent
+        self.own_now = begun - spent
+        try:
+            method(self, *arguments)
+        finally:
+            # (Telling within telling has counted itself.)
+            recorder.spent = spent + time.perf_counter() - begun
+            if begins:
+                self._step_began = recorder.own_time()
+
+    return told
+
+
+class Observer:
+    def __init__(self, recorder, loop):
+        self.recorder = recorder
+        self._loop = weakref.ref(loop)
+        self.virtual = loop._clock_is_virtual
+        self._base = recorder._now - loop.time()
+        self.timers = Timers(self._loop, recorder.new_timer)
+        self.descriptors = Descriptors(self._loop, self.virtual)
+        self.waits = Waits(self)
+        self.jobs = {}  # id of a future → what its thread does
+        #: Our own time (see Recorder.own_time) when the loop called.
+        self.own_now = recorder.own_time()
+        #: The step that runs, the life of the task whose it is, and that task.
+        self.step = None
+        self.current = None
+        self._task = None
+        self._step_began = 0.0
+        self.step_cause = None
+        self._callback = None  # what runs, if it is no task
+        self.began_at = None
+        self.calls = []  # what the current step has called that may block: (time, what, file, line)
+        self._causes = {}  # number of a step → the cause that it hands on
+        self._waiting_on = {}  # id of a future → Life
+        self._held = None  # what is told of the step's task as soon as it is known to matter
+        self._newborn = []
+        self._by_end = []  # whom the end of the current task makes ready
+        self._tells = []
+        self._again = None  # the current task was put back into the queue: when
+        self._slept = None  # the sleep that is not told to be over yet
+        self._woke = 0.0  # when the operating system has last answered, by the loop's clock
+        self._scheduled = {}  # id of a handle → (how, place) of a callback of the user's
+        loop._observe(self)
+        self.tell({"event": "loop", "what": "made"})
+
+    # --- for others --------------------------------------------------------------------------------------------------
+
+    @property
+    def loop(self):
+        return self._loop()
+
+    def now(self):
+        return self._base + self.loop.time() if self.virtual and self.loop is not None else self.recorder._now
+
+    def tell(self, event):
+        """Passes an event on. What was held back comes first."""
+        if event["event"] != "asleep":
+            self._end_sleep()
+        self.deliver()
+        self.surface()
+        self.recorder.emit(self, event)
+
+    def life(self, task):
+        return self.recorder.lives.get(id(task))
+
+    def number(self, task):
+        life = self.life(task)
+        return life.number or None if life is not None else None
+
+    def lives(self):
+        return [life for life in list(self.recorder.lives.values()) if life.observer is self]
+
+    def is_told(self, life):
+        return not life.inner or self.recorder.everything
+
+    def holder(self, lock):
+        """The number of the task that is inside of ``async with lock``; None if that cannot be seen."""
+        for life in self.lives():
+            task = life.task()
+            if task is None or life is self.current or life.subject == id(lock) or not life.number:
+                continue
+            if mistakes.is_inside(task, lock):
+                return life.number
+        return None
+
+    # --- the ready queue ---------------------------------------------------------------------------------------------
+
+    @_told
+    def queued(self, subject, kind, payload):
+        cause = self._cause(kind, payload)
+        self._note_news(kind, payload, cause)
+        task = task_of(subject)
+        if task is None:
+            self._queued_callback(subject, kind)
+            return
+        life = self.life(task)
+        if life is None:
+            self._birth(task, kind)
+        elif life is self.current and not task.done():
+            self._again = self.own_now
+        elif life.state == "waiting":
+            if self._is_ending() and life.future == id(self._task):
+                self._by_end.append((life, cause))
+                if not life.inner:
+                    self._tells.append(life.number)
+            else:
+                self._ready(life, task, cause)
+
+    def _is_ending(self):
+        return self._task is not None and self._task.done()
+
+    def _birth(self, task, kind):
+        frame = places.here(3)
+        inner = self._is_errand(task, frame)
+        life = self.recorder.born(task, self, inner)
+        life.queued = self.own_now
+        if not self.is_told(life):
+            return
+        event = {"event": "queued", "life": life, "by": {"loop": True}}
+        by_users = frame is not None and (self.current is not None or self._callback is not None or kind == "outside")
+        if by_users:
+            event["place"] = self.recorder.places.of_frame(frame)
+            event["call"] = self.recorder.places.call(frame)
+            if self.current is not None:
+                event["by"] = {"task": self.current.number}
+        else:
+            event["because"] = self.step_cause or {"kind": "outside"}
+        event["ready"] = self.line_up()
+        unkept = by_users and self.current is not None and not inner and places.discards(frame)
+        self._newborn.append((life, event, (event["place"], frame.f_code) if unkept else None))
+
+    def deliver(self):
+        """Tasks that were just made are told of now: by now they have the name that the program gives them."""
+        while self._newborn:
+            life, event, unkept = self._newborn.pop(0)
+            self.recorder.baptise(life)
+            self.surface()
+            self._end_sleep()
+            self.recorder.emit(self, event)
+            if unkept is not None:
+                mistakes.unkept(self, life, *unkept)
+
+    def _is_errand(self, task, frame):
+        code = getattr(task.get_coro(), "cr_code", None)
+        if code is None or places.owner(code.co_filename) != "asyncio":
+            return False
+        if code.co_name in _ERRANDS or code.co_name.startswith("_") or code.co_filename.endswith(_ERRAND_FILES):
+            return True
+        # One that another coroutine of asyncio's has made, for itself.
+        inner = sys._getframe(4)
+        while inner is not None and inner is not frame:
+            if inner.f_code.co_flags & 0x80 and inner.f_code.co_name not in {"wait_for"}:
+                return True
+            inner = inner.f_back
+        return False
+
+    def line_up(self):
+        """The numbers of the tasks in the ready queue, in its order."""
+        ready = [life for life in self.lives() if life.state == "ready" and life.number]
+        return [life.number for life in sorted(ready, key=lambda life: life.queued)][:50]
+
+    def _ready(self, life, task, cause):
+        life.state = "ready"
+        life.queued = self.own_now
+        who = self._cancellations(life, task)
+        if who:
+            cause = {"kind": "cancel", **who}
+        elif cause.get("task") == life.number:
+            # It was itself: the last of its own errands has come back.
+            cause = {"kind": "outside"}
+        life.because = cause
+        if not who:
+            self.recorder.bill.waited(self.recorder.now(self), life)
+        if not self.is_told(life):
+            return
+        event = {"event": "ready", "life": life, "because": cause, "waits": life.wait}
+        raises = self._raises(life, task)
+        if raises and not who:
+            event["raises"] = raises
+        frame = places.here(3) if self.current is not None and cause.get("task") == self.current.number else None
+        if frame is not None:
+            event["place"] = self.recorder.places.of_frame(frame)
+        event["ready"] = self.line_up()
+        if life.hops and not who:
+            # asyncio's own part of what it awaits may not be over: see `surface`.
+            life.news = event
+        else:
+            self.tell(event)
+
+    # --- cancellation ------------------------------------------------------------------------------------------------
+
+    def _cancellations(self, life, task):
+        """Tells of a cancellation that nobody has been told of; returns who asked for it, or None."""
+        asked = self._newly_cancelled(task)
+        if not asked:
+            return None
+        by = self._who_cancels()
+        frame = places.here(3)
+        place = self.recorder.places.of_frame(frame) if frame is not None and self.current is not None else None
+        closing = _is_in("_cancel_all_tasks")
+        for each in asked:
+            if not self.is_told(each):
+                continue
+            if closing:
+                mistakes.pending_at_exit(self, [each], cancelled=True)
+                continue
+            event = {"event": "cancel", "life": each, "by": by}
+            if place:
+                event["at"] = place
+            self.tell(event)
+        return by
+
+    def _newly_cancelled(self, task):
+        """The lives of a task and of those that wait for it, outermost first, that were asked to end since they were last
+        looked at."""
+        found = []
+        while task is not None:
+            life = self.life(task)
+            if life is None or not hasattr(task, "cancelling") or task.cancelling() <= life.cancelling:
+                break
+            life.cancelling = task.cancelling()
+            found.append(life)
+            waiter = self._waiting_on.get(id(task))
+            task = waiter.task() if waiter is not None else None
+        return found[::-1]
+
+    def _who_cancels(self):
+        if self.current is not None:
+            return {"task": self.current.number}
+        cause = self.step_cause or {"kind": "outside"}
+        if self._callback is not None and name_of(self._callback) == "TaskGroup._on_task_done":
+            return {"group": True, "because_of": cause.get("task")}
+        return {"timer": cause["timer"]} if cause.get("kind") == "timer" and cause["timer"] else {"loop": True}
+
+    # --- callbacks ---------------------------------------------------------------------------------------------------
+
+    def _queued_callback(self, subject, kind):
+        if not isinstance(subject, asyncio.Handle):
+            return
+        callback = subject._callback
+        if self._is_ending() and subject._args and subject._args[0] is self._task:
+            word = who_is_told(callback)
+            if word:
+                self._tells.append(word)
+        elif kind != "timer" and not is_inner(callback):
+            self._note_callback(subject, "call_soon")
+
+    def _note_callback(self, handle, how):
+        frame = places.here(3)
+        self._scheduled[id(handle)] = how, self.recorder.places.of_frame(frame) if frame is not None else None
+
+    def _run_callback(self, subject, cause):
+        if not isinstance(subject, asyncio.Handle):
+            if self.recorder.everything and subject is not None:
+                self._tell_callback(type(subject).__name__, True, cause, None, None)
+            return
+        how, place = self._scheduled.pop(id(subject), (None, None))
+        callback = self._callback = subject._callback
+        if callback is None:
+            return
+        inner = is_inner(callback)
+        if not inner:
+            self._causes[self.step] = {"kind": "callback", "what": short_name(callback), "because": cause}
+        if not inner or self.recorder.everything:
+            self._tell_callback(name_of(callback) if inner else short_name(callback), inner, cause, how, place)
+
+    def _tell_callback(self, what, inner, cause, how, place):
+        why = self.recorder.sentences.why(what) if inner else how
+        event = {"event": "callback", "what": what, "inner": inner, "because": cause, "why": why}
+        if place:
+            event["place"] = place
+        self.tell(event)
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    @_told
+    def begins(self, number, subject, kind, payload):
+        self.deliver()
+        cause = self._cause(kind, payload)
+        if kind == "timer":
+            self.timers.forget(payload)
+        self.step, self.step_cause = number, cause
+        self._causes[number] = cause
+        self._causes.pop(number - _MEMORY, None)
+        self.recorder.observers[threading.get_ident()] = self
+        self.calls.clear()
+        self._again = None
+        task = task_of(subject)
+        life = self.life(task) if task is not None else self._waiting_on.get(id(subject))
+        if life is None and task is not None:
+            life = self.recorder.born(task, self, False)
+            self.recorder.baptise(life)
+        if life is None:
+            self._run_callback(subject, cause)
+            return
+        self.current, self._task = life, task or life.task()
+        if not life.inner:
+            self._causes[number] = {"kind": "task", "task": life.number, "step": number}
+        if task is None:
+            # A native operation that a task awaits goes on; it may come to its end and let the task go on.
+            life.because = cause
+        self._run_task(life, self._task, by_operation=task is None)
+        self.began_at = life.place
+
+    def _run_task(self, life, task, by_operation):
+        waited = 0.0 if self.virtual or life.queued is None else max(0.0, self.own_now - life.queued)
+        if by_operation and life.state == "waiting":
+            life.news = {
+                "event": "ready",
+                "life": life,
+                "because": life.because,
+                "waits": life.wait,
+                "ready": [life.number],
+            }
+            if life.because.get("task") == life.number:
+                life.news["because"] = {"kind": "outside"}
+            self.recorder.bill.waited(self.recorder.now(self), life)
+            waited = 0.0
+        if self.is_told(life) and task is not None:
+            self._cancellations(life, task)
+        event = {"life": life, "waited": round(waited, 9), "step": self.step}
+        if life.begun:
+            event |= {"event": "resume", "place": life.place, "because": life.because}
+            if life.within:
+                event["within"] = life.within
+            raises = self._raises(life, task)
+            if raises:
+                event["raises"] = raises
+        else:
+            event["event"] = "start"
+            code = getattr(task.get_coro(), "cr_code", None) if task is not None else None
+            if code is not None and places.owner(code.co_filename) != "asyncio":
+                event["place"] = life.place = self.recorder.places.at(code.co_filename, code.co_firstlineno)
+        self._waiting_on.pop(life.future, None)
+        life.state = "running"
+        life.subject = None
+        self._held = life, event
+        if not life.begun:
+            life.begun = True
+            self.surface()
+
+    def _raises(self, life, task):
+        """The name of the exception that a task's await is about to raise, or None."""
+        if task is None or not life.begun or task.done():
+            return None
+        if getattr(task, "_must_cancel", False):
+            return "CancelledError"
+        future = task._fut_waiter
+        if not isinstance(future, asyncio.Future) or not future.done():
+            return None
+        if future.cancelled():
+            return "CancelledError"
+        return type(future._exception).__name__ if future._exception is not None else None
+
+    def surface(self):
+        """What was held back of the task that runs is told now: that something is to be told shows that it matters."""
+        if self._held is None:
+            return
+        (life, event), self._held = self._held, None
+        news, life.news = life.news, None
+        if not self.is_told(life):
+            return
+        if news is not None:
+            self._end_sleep()
+            self.recorder.emit(self, news)
+        if event["event"] == "resume" and life.goes_on_inside():
+            event["inside"] = True
+            event.pop("raises", None)
+        self._end_sleep()
+        self.recorder.emit(self, event)
+
+    @_told
+    def ends(self, number):
+        took = self.own_now - self._step_began
+        life, task = self.current, self._task
+        self.deliver()
+        if life is not None and task is not None:
+            self._end_of_step(life, task, took)
+        mistakes.blocked(self, life, took)
+        self.current = self.step = self._task = self.step_cause = self._callback = None
+        by_end, self._by_end = self._by_end, []
+        for waiter, cause in by_end:
+            waiting = waiter.task()
+            if waiting is not None:
+                self._ready(waiter, waiting, cause)
+
+    def _end_of_step(self, life, task, took):
+        ran = 0.0 if self.virtual else max(1e-6, round(took, 9))
+        life.total += ran
+        self.recorder.bill.ran(life, ran)
+        if task.done():
+            self.surface()
+            self._finish(life, task, ran)
+            return
+        self._newly_cancelled(task)
+        stand = Stand(task)
+        is_hop = self._held is not None and life.begun and life.goes_on_inside()
+        if is_hop:
+            # Only asyncio's own part of what it awaits has gone on: in the story it waits on.
+            self._held = life.news = None
+        self.surface()
+        self._pause(life, task, stand, ran, is_hop)
+
+    def _pause(self, life, task, stand, ran, silently):
+        self._stands(life, task, stand)
+        if self._again is not None:
+            life.state, life.queued, life.because = "ready", self._again, {"kind": "turn"}
+        else:
+            life.state = "waiting"
+            if not silently:
+                life.paused = self.recorder.now(self)
+        if silently or not self.is_told(life):
+            return
+        event = {"event": "pause", "life": life, "ran": ran, "waits": life.wait, "place": life.place}
+        if life.within:
+            event["within"] = life.within
+        self.tell(event)
+
+    def _stands(self, life, task, stand):
+        """Notes where a suspended task stands, and what it waits for."""
+        life.place, life.within = self._place(stand)
+        life.link = stand.link
+        life.hops = any(name in HOPS for name, *_ in stand.calls)
+        life.future = id(stand.future) if stand.future is not None else None
+        if self._again is not None and stand.future is None:
+            life.wait = {"kind": "turn"}
+        else:
+            life.wait = self.waits.of(task, stand)
+        if life.future is not None:
+            self._waiting_on[life.future] = life
+        life.subject = id(stand.subject()) if life.wait["kind"] in {"lock", "any"} else None
+        for wait in leaves(life.wait):
+            if wait["kind"] == "socket" and wait["direction"] == "read":
+                self.descriptors.keep_time(wait["fd"])
+
+    def _place(self, stand):
+        """Where a task stands, and through which functions of the user's it has come there."""
+        own = [frame for frame in stand.frames if places.is_users(frame.f_code)] or stand.frames
+        if not own:
+            return None, None
+        within = [
+            {"function": inner.f_code.co_name, **(self.recorder.places.of_frame(outer) or {})}
+            for outer, inner in zip(own, own[1:])
+        ]
+        return self.recorder.places.awaited(own[-1]), within
+
+    def _finish(self, life, task, ran):
+        life.state = "done"
+        tells, self._tells = self._tells, []
+        if not self.is_told(life):
+            return
+        how, value = outcome(task)
+        event = {
+            "event": "finish",
+            "life": life,
+            "outcome": how,
+            "value": value,
+            "ran": ran,
+            "total": round(life.total, 9),
+        }
+        for other in self.lives():
+            wait = other.wait
+            if other.state == "waiting" and wait and wait["kind"] == "gather" and life.number in wait["tasks"]:
+                waiter = other.task()
+                children = getattr(waiter and waiter._fut_waiter, "_children", ())
+                event["gather"] = {
+                    "done": sum(child.done() for child in children),
+                    "of": len(children),
+                    "task": other.number,
+                }
+        # (asyncio.run() gathers what it cancels at the end; nobody wants to know.)
+        if life.inner:
+            event["inner"] = True
+        event["tells"] = [who for who in tells if who != "gather" or "gather" in event]
+        self.tell(event)
+
+    # --- timers and sleeping -----------------------------------------------------------------------------------------
+
+    @_told
+    def timer_set(self, number, when, subject):
+        if self.timers.set(number, when, subject, self.current).calls:
+            self._note_callback(subject, "call_later")
+
+    @_told
+    def timer_gone(self, number):
+        self.timers.forget(number)
+
+    @_told
+    def sleeps(self, timer):
+        self.deliver()
+        if self._slept is not None:
+            # It woke for errands only: in the story it sleeps on.
+            self._slept["causes"].clear()
+            self._slept["until"] = None
+            return
+        waiting = [life for life in self.lives() if life.state == "waiting"]
+        if waiting and not any(map(self.is_told, waiting)):
+            # asyncio.run() cleans up.
+            return
+        since = self.recorder.now(self)
+        self.descriptors.refresh()
+        until = None
+        if timer is not None:
+            number, when = timer
+            known = self.timers.get(number)
+            until = {"timer": known.number if known else None, "in": self.timers.left(when)}
+            if known is not None and known.owner is not None and known.owner.number:
+                until["task"] = known.owner.number
+            if known is not None and known.limit:
+                until["limit"] = True
+        waits = [(life, wait) for life in waiting for wait in self._present(life)]
+        event = {"event": "asleep", "until": until, "watches": self.descriptors.watched(waits)}
+        threads = [wait["job"] for _, wait in waits if wait["kind"] == "thread"]
+        if threads:
+            event["threads"] = list(dict.fromkeys(threads))
+        children = [wait["pid"] for _, wait in waits if wait["kind"] == "child"]
+        if children:
+            event["children"] = list(dict.fromkeys(children))
+        self.tell(event)
+        self._slept = {"causes": [], "since": since, "until": None}
+
+    def _present(self, life):
+        """What a task waits for now: of a connection that was just asked for, the socket is there only by now."""
+        task = life.task()
+        if life.hops and task is not None and life.wait["kind"] == "future":
+            life.wait = self.waits.of(task, Stand(task))
+        return leaves(life.wait)
+
+    @_told
+    def wakes(self):
+        self._woke = self.loop.time()
+        if self._slept is not None:
+            self._slept["until"] = self.recorder.now(self)
+
+    def _note_news(self, kind, payload, cause):
+        """Something is queued: if the loop has just woken up, this is why."""
+        if self._slept is None or self._slept["until"] is None or self.step is not None:
+            return
+        if cause["kind"] not in _FROM_OUTSIDE:
+            return
+        cause = dict(cause)
+        if kind == "timer":
+            timer = self.timers.get(payload)
+            if timer is not None and not self.virtual:
+                cause["late"] = round(max(0.0, self._woke - timer.when), 9)
+        if kind == "descriptor":
+            cause |= self.descriptors.news(cause, self.recorder.now(self))
+        if kind == "thread":
+            jobs = {wait["job"] for life in self.lives() if life.state == "waiting"
+                    for wait in leaves(life.wait) if wait["kind"] == "thread"}  # fmt: skip
+            if len(jobs) == 1:
+                cause["job"] = jobs.pop()
+        if cause not in self._slept["causes"]:
+            self._slept["causes"].append(cause)
+
+    def _end_sleep(self):
+        slept = self._slept
+        if slept is None or slept["until"] is None:
+            return
+        self._slept = None
+        event = {"event": "awake", "slept": round(max(0.0, slept["until"] - slept["since"]), 9), "by": slept["causes"]}
+        late = [cause["late"] for cause in slept["causes"] if "late" in cause]
+        if late:
+            event["late"] = late[0]
+        self.recorder.emit(self, event, at=slept["until"])
+
+    def _cause(self, kind, payload):
+        """A Cause, from what the loop says of it."""
+        if kind == "step":
+            return self._causes.get(payload) or {"kind": "outside"}
+        if kind == "timer":
+            timer = self.timers.get(payload)
+            cause = {"kind": "timer", "timer": timer.number if timer is not None else None}
+            if timer is not None:
+                timer.fired = True
+                if timer.limit:
+                    cause["limit"] = True
+            return cause
+        if kind == "descriptor":
+            return {"kind": "socket", **self.descriptors.about(payload >> 1, "write" if payload & 1 else "read")}
+        if kind == "signal":
+            return {"kind": "signal", "number": payload}
+        if kind == "child":
+            return {"kind": "child", "pid": payload}
+        return {"kind": kind}
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def closed(self):
+        pending = [life for life in self.lives() if life.state in {"waiting", "ready"} and life.number]
+        if pending:
+            mistakes.pending_at_exit(self, pending)
+        self.tell({"event": "loop", "what": "closed"})
+
+
+def task_of(subject):
+    """The task that an entry of the ready queue is a step of, or None."""
+    if isinstance(subject, asyncio.Task):
+        return subject
+    if isinstance(subject, asyncio.Handle):
+        # Where a task's steps go through handles: on loops of the program's own class, and in debug mode.
+        owner = getattr(subject._callback, "__self__", None)
+        if isinstance(owner, asyncio.Task) and is_inner(subject._callback):
+            return owner
+    return None
+
+
+def _is_in(name):
+    """Whether a function of asyncio's is being called now."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name == name and places.owner(frame.f_code.co_filename) == "asyncio":
+            return True
+        frame = frame.f_back
+    return False

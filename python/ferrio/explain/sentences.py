@@ -1,0 +1,605 @@
+"""All wording: from an event to its sentence. Everything that a reader reads stands here, so that it can be translated.
+
+A sentence begins with its subject, a task's name or "The loop", and is in the present tense.
+"""
+
+from .places import shorten
+
+#: The names under which asyncio's inner callbacks are known, and why there are such.
+_WHY = {
+    "_set_result_unless_cancelled": "a timer's callback: it finishes the future that sleep() waits on",
+    "_run_until_complete_cb": "it stops the loop when the main task has finished",
+    "Gathering._done_callback": "gather counts which of its tasks have finished",
+    "gather.<locals>._done_callback": "gather counts which of its tasks have finished",
+    "TaskGroup._on_task_done": "the task group counts which of its tasks have finished",
+    "_release_waiter": "wait_for() hears that the time is over, or that what it waits for has finished",
+    "_on_timeout": "the time of a timeout() is over: it cancels its task",
+    "Timeout._on_timeout": "the time of a timeout() is over: it cancels its task",
+    "Timeout": "the time of a timeout() is over: it cancels its task",
+    "_chain_future.<locals>._set_state": "a thread has finished: its result goes to the future on this side",
+    "_chain_future.<locals>._call_check_cancel": "if the future on this side is cancelled, so is the thread's",
+    "StreamTransport": "a connection's transport moves bytes between the socket and the stream",
+    "Listener": "a server's socket has a connection to accept",
+    "SubprocessTransport": "a child process has started, ended or closed a pipe",
+    "WakeOnCall": "a native operation hears that a future it waits for has finished",
+    "_CallbackEnded": "the server hears that a connection's task has ended",
+    "EventLoop._let_clock_go": "a thread has finished: virtual time may go on",
+}
+
+#: Whoever will wake a task that waits for this.
+_WAKERS = {
+    "queue-get": "by whoever puts something in",
+    "queue-put": "by whoever takes something out",
+    "queue-join": "by the last task_done()",
+    "semaphore": "by whoever releases a place",
+    "event": "by whoever sets it",
+    "condition": "by whoever notifies the condition",
+    "barrier": "by the last to come",
+}
+
+
+def span(seconds):
+    """A duration in words: "2 s", "12.5 ms", "40 µs"."""
+    if seconds >= 1:
+        return f"{_tidy(seconds, 3)} s"
+    if seconds >= 0.001:
+        return f"{_tidy(seconds * 1e3, 1 if seconds >= 0.1 else 2)} ms"
+    if seconds <= 0:
+        return "0 s"
+    return f"{max(1, round(seconds * 1e6))} µs"
+
+
+def _tidy(number, digits):
+    text = f"{number:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def enumerate_(words, last="and"):
+    """ "a, b and c" """
+    words = list(words)
+    if len(words) > 6:
+        words = [*words[:5], f"{len(words) - 5} more"]
+    if len(words) == 1:
+        return words[0]
+    comma = "," if any("," in word for word in words) else ""
+    return f"{', '.join(words[:-1])}{comma} {last} {words[-1]}"
+
+
+class Sentences:
+    """Makes sentences. It knows what it has said before: what needs explaining is explained once."""
+
+    def __init__(self):
+        self._said = set()
+        self._names = {}
+        self._main = None
+        self._virtual = False
+
+    def begin(self, head):
+        self._main = next(iter(head.get("sources") or ()), None)
+        self._virtual = head["clock"] == "virtual"
+
+    def headline(self, head):
+        lines = [
+            f"{head['program']}: one thread, one loop. Only one line of Python runs at a time; here is which, and why."
+        ]
+        if head["clock"] == "virtual":
+            lines.append("--fast: the clock is virtual. Waiting is skipped, and running counts as no time.")
+        return "\n".join(lines)
+
+    def of(self, event, names):
+        self._names = names
+        return getattr(self, f"_{event['event']}")(event)
+
+    def why(self, callback):
+        return _WHY.get(callback) or _WHY.get(callback.rpartition(".")[2], "one of asyncio's own")
+
+    def _once(self, what):
+        new = what not in self._said
+        self._said.add(what)
+        return new
+
+    def _line(self, place):
+        """ "line 5", with the file's name if it is not the program's own (or the first of a module's)."""
+        file = self._main = self._main or place["file"]
+        return f"line {place['line']}" if place["file"] == file else f"{place['file']} line {place['line']}"
+
+    def _all(self, tasks):
+        return enumerate_([self._names.get(task, "a task") for task in tasks]) if tasks else "nobody"
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    def _loop(self, event):
+        if event["what"] == "closed":
+            return "The loop is closed."
+        return "The loop is made. It has nothing to do yet." if self._once("loop") else "The loop is made: a new one."
+
+    def _asleep(self, event):
+        until, watches = event["until"], event["watches"]
+        words = []
+        if until is not None:
+            words.append(f"when {self._timer(until)}")
+        for watch in watches:
+            words.append(f"when {self._watch(watch)}")
+        if event.get("threads"):
+            words.append(f"when the thread that runs {enumerate_(event['threads'], 'or')} has finished")
+        words += [f"when child process {pid} has ended" for pid in event.get("children", ())]
+        if not words:
+            return "The loop has nobody ready, no timer and no socket. Only a signal (Ctrl-C) or another thread can wake it now."
+        first = self._once("asleep")
+        begin = "The loop has nobody ready"
+        if len(words) == 1 and not first:
+            return f"{begin}: it sleeps until {words[0].removeprefix('when ')}."
+        told = f"{begin}. It asks the operating system to wake it {enumerate_(words, 'or')}."
+        if first:
+            told += " Until then no Python runs, and no CPU is used."
+        return told
+
+    @staticmethod
+    def _timer(until):
+        timer = f"timer {until['timer']}" if until["timer"] is not None else "a timer"
+        return f"{timer}{' (a timeout)' if until.get('limit') else ''} is due, in {span(until['in'])}"
+
+    def _watch(self, watch):
+        if watch.get("listens"):
+            return f"a client connects to {watch['listens']}"
+        peer = f" ({watch['peer']})" if watch.get("peer") else ""
+        what = "pipe" if watch.get("pipe") else "socket"
+        if watch.get("for"):
+            return f"{what} {watch['fd']}{peer} is connected"
+        return f"{what} {watch['fd']}{peer} {'has bytes to read' if watch['direction'] == 'read' else 'has room again'}"
+
+    def _awake(self, event):
+        timers = [cause["timer"] for cause in event["by"] if cause["kind"] == "timer" and cause["timer"]]
+        if len(timers) > 1:
+            late = [cause["late"] for cause in event["by"] if cause.get("late")]
+            words = [f"timers {enumerate_(map(str, timers))} are due{f' ({span(max(late))} late)' if late else ''}"]
+            words += [self._news(cause) for cause in event["by"] if cause["kind"] != "timer"]
+        else:
+            words = [self._news(cause) for cause in event["by"]]
+        slept = f" after {span(event['slept'])}" if event["slept"] else ""
+        return f"The loop wakes{slept}: {enumerate_(words)}." if words else f"The loop wakes{slept}."
+
+    def _news(self, cause):
+        match cause["kind"]:
+            case "timer":
+                late = f" ({span(cause['late'])} late)" if cause.get("late") else ""
+                number = f"timer {cause['timer']}" if cause["timer"] is not None else "a timer"
+                return f"{number} is due{late}"
+            case "socket":
+                return self._socket_news(cause)
+            case "thread":
+                return (
+                    f"the thread that ran {cause['job']} has finished"
+                    if "job" in cause
+                    else "another thread has called"
+                )
+            case "signal":
+                return f"signal {cause['number']} has come"
+            case "child":
+                return f"child process {cause['pid']} has ended"
+        return "something has happened outside"
+
+    def _socket_news(self, cause):
+        if cause.get("child"):
+            return f"child process {cause['child']} has ended"
+        if cause.get("listens"):
+            return f"a client has connected to {cause['listens']}"
+        what = f"{'pipe' if cause.get('pipe') else 'socket'} {cause['fd']}"
+        if cause.get("for"):
+            return f"{what} has its connection"
+        if cause["direction"] == "write":
+            return f"{what} has room again"
+        size = cause.get("bytes")
+        news = f"{what} has {'news' if size is None else 'nothing more to come' if size == 0 else self._bytes(size)}"
+        if "arrived" in cause and self._once("kernel"):
+            news += (
+                f". Who knew? The kernel: they reached this machine at {self._moment(cause['arrived'])}, it marked the socket "
+                f"readable, and {span(cause['age'])} later the loop had heard"
+            )
+        elif "arrived" in cause:
+            news += f", which reached this machine {span(cause['age'])} ago"
+        return news
+
+    @staticmethod
+    def _moment(seconds):
+        return f"{seconds * 1e3:.2f} ms"
+
+    @staticmethod
+    def _bytes(size):
+        return "1 byte" if size == 1 else f"{size:,} bytes"
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+
+    def _queued(self, event):
+        name = event["name"]
+        by = event["by"].get("task")
+        call = event.get("call")
+        who = self._names.get(by) if by else None
+        if "line" not in event:
+            cause = event.get("because", {}).get("kind")
+            why = (
+                "a client has connected, and the server makes a task for it"
+                if cause == "socket"
+                else "the loop makes it a task"
+            )
+            return f"{name} is born: {why}."
+        at = self._line(event)
+        maker = f"{call}()" if call else "the code there"
+        told = f"{name} is made a task by {maker}, {f'in {who}, ' if who else ''}{at}"
+        if self._once("queued"):
+            told += ", and put into the ready queue. None of its code has run yet"
+        return f"{told}."
+
+    def _start(self, event):
+        at = f" at {self._line(event)}" if "line" in event else ""
+        waited = f" It stood {span(event['waited'])} in the ready queue." if event["waited"] else ""
+        return f"{event['name']} starts{at}.{waited}"
+
+    def _pause(self, event):
+        name, wait = event["name"], event["waits"]
+        at = self._at(event)
+        if wait["kind"] == "turn":
+            told = f"{name} {at}lets the others go first: it is put at the end of the ready queue."
+        else:
+            told = f"{name} {at}{self._gives_back(wait)} It will be woken {self._wakes(wait)}."
+        if event["ran"]:
+            told += f" It ran {span(event['ran'])}."
+        return told
+
+    def _where(self, event):
+        """ "line 5 in brew()": the function only where it is not the task's own."""
+        within = event.get("within")
+        return self._line(event) + (f" in {within[-1]['function']}()" if within else "")
+
+    def _at(self, event):
+        return f"at {self._where(event)}, `{shorten(event['code'])}`: " if "line" in event else ""
+
+    def _gives_back(self, wait):
+        state = self._state(wait)
+        gives = "gives the thread back."
+        return f"{state}, so it {gives}" if state else gives
+
+    def _state(self, wait):
+        """Why it cannot go on."""
+        match wait["kind"]:
+            case "any":
+                return self._state(wait["of"][0])
+            case "queue-get":
+                return "the queue is empty"
+            case "queue-put":
+                return "the queue is full"
+            case "queue-join":
+                return "not everything in the queue is done"
+            case "lock":
+                holder = self._names.get(wait["holder"])
+                return f"{holder} has the lock" if holder else "the lock is taken"
+            case "semaphore":
+                return "no place is free"
+            case "event":
+                return "the event is not set"
+            case "barrier":
+                return "not all have come to the barrier"
+            case "socket":
+                if wait.get("for"):
+                    return "there is no connection yet"
+                return "no bytes are there yet" if wait["direction"] == "read" else "the peer takes no more now"
+            case "gather" if len(wait["tasks"]) > 1:
+                return "the results are not there yet"
+            case "task":
+                return f"{self._all(wait['tasks'])} {_have(wait['tasks'])} not finished" if wait["tasks"] else None
+        return None
+
+    def _wakes(self, wait):
+        """By whom or when it will be woken."""
+        match wait["kind"]:
+            case "any":
+                return enumerate_([self._wakes(each) for each in wait["of"]], "or")
+            case "timer":
+                number = "a timer" if wait["timer"] is None else f"timer {wait['timer']}"
+                return f"by {number}{' (the timeout)' if wait.get('limit') else ''}, in {span(wait['in'])}"
+            case "task":
+                who, have = self._all(wait["tasks"]), _have(wait["tasks"])
+                if wait.get("group"):
+                    return f"by the task group, when {who} {have} finished"
+                if len(wait["tasks"]) > 1 and wait.get("wait"):
+                    return f"by asyncio.wait, as {who} finish"
+                return f"when {who} {have} finished"
+            case "gather":
+                done = f" ({wait['done']} of {wait['of']} so far)" if wait["done"] else ""
+                return f"by gather, when {self._all(wait['tasks'])} {_have(wait['tasks'])} finished{done}"
+            case "socket":
+                peer = f" ({wait['peer']})" if wait.get("peer") else ""
+                if wait.get("for"):
+                    return f"by socket {wait['fd']}{peer}, when the peer has answered"
+                what = "pipe" if wait.get("pipe") else "socket"
+                when = "when bytes arrive" if wait["direction"] == "read" else "when there is room again"
+                return f"by {what} {wait['fd']}{peer}, {when}"
+            case "thread":
+                return f"when the thread that runs {wait['job']} has finished"
+            case "child":
+                return f"when child process {wait['pid']} has ended"
+            case "lock":
+                holder = self._names.get(wait["holder"])
+                return f"when {holder} releases it" if holder else "when it is released"
+            case "nobody":
+                return f"by nobody, for {wait['on']} goes on until it is closed or cancelled"
+            case "future" if wait["on"].startswith("the "):
+                return f"by {wait['on']}"
+        return _WAKERS.get(wait["kind"], "by whoever finishes the future that it awaits")
+
+    def _ready(self, event):
+        return f"{event['name']} is ready again: {self._because(event)}."
+
+    def merged(self, names):
+        """What follows a sentence that has said the cause."""
+        return f"So {enumerate_(names)} {'is' if len(names) == 1 else 'are'} ready again."
+
+    def _because(self, event):
+        cause, wait = event["because"], event["waits"] or {"kind": "future"}
+        main = wait["of"][0] if wait["kind"] == "any" else wait
+        match cause["kind"]:
+            case "cancel":
+                who = self._names.get(cause.get("task"))
+                return f"{who} cancels it" if who else "its time is over" if cause.get("timer") else "it is cancelled"
+            case "timer":
+                return f"timer {cause['timer']} was its"
+            case "socket":
+                if main.get("for"):
+                    return "the connection is there"
+                if main["kind"] == "child":
+                    return f"child process {main['pid']} has ended"
+                return f"{'pipe' if cause.get('pipe') else 'socket'} {cause['fd']} has what it waited for"
+            case "thread":
+                return (
+                    f"the thread has returned from {main['job']}" if main["kind"] == "thread" else "a thread has called"
+                )
+            case "child":
+                return f"child process {cause['pid']} has ended"
+            case "signal":
+                return f"signal {cause['number']} has come"
+            case "task":
+                return self._because_of(self._names.get(cause["task"], "a task"), main, event)
+            case "callback":
+                return self._because_of(f"{cause['what']}()", main, event)
+        return "what it waited for is there"
+
+    def _because_of(self, who, wait, event):
+        at = f" ({self._line(event)})" if "line" in event else ""
+        raises = event.get("raises")
+        match wait["kind"]:
+            case "gather":
+                if raises:
+                    return f"gather hands on the {raises} of {who}"
+                return "gather has all it waited for" if wait["of"] > 1 else "gather has its result"
+            case "task":
+                if wait.get("group"):
+                    return "the task group is complete" if len(wait["tasks"]) > 1 else f"{who} has finished"
+                if raises == "CancelledError":
+                    return f"{who} has ended, cancelled"
+                return f"{who} has failed with {raises}" if raises else f"{who} has finished"
+            case "queue-get":
+                return f"{who} has put something into the queue{at}"
+            case "queue-put":
+                return f"{who} has taken something out of the queue{at}"
+            case "queue-join":
+                return f"{who} has done the last thing in the queue{at}"
+            case "lock":
+                return f"{who} has released the lock{at}"
+            case "semaphore":
+                return f"{who} has released a place{at}"
+            case "event":
+                return f"{who} has set the event{at}"
+            case "condition":
+                return f"{who} has notified the condition{at}"
+            case "barrier":
+                return f"{who} was the last to come to the barrier{at}"
+            case "future":
+                return f"{who} has finished the future{at}"
+        return f"{who} has done what it waited for{at}"
+
+    def _resume(self, event):
+        name = event["name"]
+        waited = f" It stood {span(event['waited'])} in the ready queue." if event["waited"] else ""
+        if "line" not in event:
+            return f"{name} goes on.{waited}"
+        if event.get("inside"):
+            return f"{name} goes on inside of `{shorten(event['code'])}` ({self._where(event)}), which is not over.{waited}"
+        raises = event.get("raises")
+        then = f"where the await raises {raises}" if raises else "after the await"
+        return f"{name} goes on at {self._where(event)}, {then}.{waited}"
+
+    def _finish(self, event):
+        name = event["name"]
+        match event["outcome"]:
+            case "returned":
+                end = f"{name} has finished" + (f" and returned {event['value']}" if event["value"] != "None" else "")
+            case "raised":
+                end = f"{name} has failed with {event['value']}"
+            case _:
+                end = f"{name} is cancelled and has ended"
+        told = [f"{end}."]
+        gather = event.get("gather")
+        words = []
+        for who in event["tells"]:
+            if who == "gather" and gather:
+                words.append(f"gather ({gather['done']} of {gather['of']})")
+            elif who == "asyncio.run":
+                told += [] if event.get("inner") else ["That was the main task: the loop stops."]
+            elif isinstance(who, int):
+                words.append(f"{self._names.get(who, 'a task')}, which awaits it")
+            else:
+                words.append(who)
+        if words:
+            told.append(f"It tells {enumerate_(dict.fromkeys(words))}.")
+        return " ".join(told)
+
+    def _cancel(self, event):
+        by, at, name = event["by"], event.get("at"), event["name"]
+        where = f" ({self._line(at)})" if at else ""
+        if by.get("task"):
+            who = f"{self._names.get(by['task'])}{where} asks it to end"
+        elif by.get("timer"):
+            who = f"timer {by['timer']}, its timeout, is due"
+        elif by.get("group"):
+            failed = self._names.get(by.get("because_of"))
+            who = f"its task group ends, because {failed} has failed" if failed else "its task group ends"
+        else:
+            who = "it is asked to end"
+        first = self._once("cancel")
+        then = ", and will see a CancelledError at the await where it stands" if first else ""
+        return f"{name} is cancelled: {who}. So it is ready again{then}."
+
+    def _callback(self, event):
+        if event["inner"]:
+            return f"The loop runs {event['what']}: {event['why']}."
+        cause, at = event["because"], f" at {self._line(event)}" if "line" in event else ""
+        match cause["kind"]:
+            case "timer":
+                why = f"timer {cause['timer']}, set{at}, is due" if at else f"timer {cause['timer']} is due"
+            case "socket":
+                why = f"{self._socket_news(cause)}"
+            case "signal":
+                why = f"signal {cause['number']} has come"
+            case "thread":
+                why = "another thread has asked for it"
+            case _:
+                why = f"call_soon(){at} has asked for it" if event["why"] == "call_soon" else "it was asked for"
+        return f"The loop calls {event['what']}(): {why}."
+
+    def _output(self, event):
+        return event["output"]
+
+    # --- mistakes ----------------------------------------------------------------------------------------------------
+
+    def _mistake(self, event):
+        return getattr(self, f"_mistake_{event['kind'].replace('-', '_')}")(event)
+
+    def _mistake_blocked(self, event):
+        name = event.get("name", "A callback")
+        call, cost = event.get("call"), span(event["cost"])
+        if call:
+            where = f"`{shorten(event['code'])}` at {self._line(event)}" if "line" in event else call
+            what = f"{where} kept the only thread for {cost}"
+        elif "line" in event and event.get("until"):
+            until = event["until"]
+            lines = f"{self._line(event)}" + (f" to {until}" if until != event["line"] else "")
+            what = f"its code from {lines} ran {cost} without an await"
+        elif "line" in event:
+            what = f"its code from {self._line(event)} on ran {cost} without an await"
+        else:
+            what = f"it ran {cost} without an await"
+        victims = event["victims"]
+        nobody = f"{self._all(victims)} had to wait for it." if victims else "Nobody was ready, this time."
+        told = f"{name} blocks the loop: {what}. The loop could do nothing else meanwhile. {nobody}"
+        if self._once("blocked"):
+            if call == "time.sleep":
+                told += " `await asyncio.sleep(…)` waits without blocking."
+            else:
+                told += " asyncio.to_thread() runs what takes long in a thread of its own."
+        return told
+
+    def _mistake_never_awaited(self, event):
+        what = event["what"]
+        at = f"{self._line(event)}, `{shorten(event['code'])}`, " if "line" in event else "The call "
+        told = f"{what}() never runs: {at}only makes a coroutine object, and nobody awaits it."
+        if self._once("never-awaited"):
+            told += f" Write `await {what}(…)`, or make it a task with asyncio.create_task()."
+        return told
+
+    def _mistake_unkept_task(self, event):
+        if event.get("lost"):
+            return (
+                f"{event['name']} is gone before it has finished: nobody kept it, nothing in the loop could reach it, "
+                "and Python has thrown it away."
+            )
+        return (
+            f"{event['name']} is kept by nobody: {self._line(event)} throws the task away, and the loop itself keeps only what "
+            "is about to run. Such a task can vanish before it has finished. Keep it in a variable or a set, or use a TaskGroup."
+        )
+
+    def _mistake_never_retrieved(self, event):
+        name = event.get("name", "A future")
+        at = f" at {self._line(event)}" if "line" in event else ""
+        return (
+            f"{name} has failed with {event['value']}{at}, and nobody has ever asked for its result: the error would have "
+            "passed unseen. Await the task."
+        )
+
+    def _mistake_pending_at_exit(self, event):
+        names = self._all(event["victims"])
+        if event.get("cancelled"):
+            return f"{names} had not finished when the main task was: asyncio.run() waits for no other task, and cancels it."
+        have = _have(event["victims"])
+        return f"{names} {have} not finished, and the loop is closed: what is left of it will never run."
+
+    # --- the bill ----------------------------------------------------------------------------------------------------
+
+    def _bill(self, event):
+        virtual = self._virtual
+        lines = []
+        what = "virtual time" if virtual else "of your life"
+        ends = {"KeyboardInterrupt": ", ended by Ctrl-C", None: ""}.get(event.get("error"), "")
+        lines.append(f"THE BILL  {span(event['elapsed'])} {what}{ends}")
+        if not virtual and event["ran"]:
+            most = sorted(event["ran"].items(), key=lambda item: -item[1])
+            parts = [f"{self._names.get(task, 'task')} {span(seconds)}" for task, seconds in most[:6]]
+            if len(most) > 6:
+                parts.append(f"{len(most) - 6} more {span(sum(seconds for _, seconds in most[6:]))}")
+            lines.append(f"your Python ran {span(event['python'])}: {' · '.join(parts)}")
+        if event["asleep"]:
+            share = f" ({event['asleep'] / event['elapsed']:.1%})" if event["elapsed"] else ""
+            times = event["wakes"]
+            lines.append(
+                f"asleep in the operating system {span(event['asleep'])}{'' if virtual else share}, "
+                f"woken {'once' if times == 1 else 'twice' if times == 2 else f'{times} times'}"
+            )
+        if event["one_by_one"] > 1.05 * event["elapsed"]:
+            lines.append(
+                f"one after the other, all this would have taken {span(event['one_by_one'])}; "
+                f"side by side it took {span(event['elapsed'])}"
+            )
+        chains = event["chains"]
+        if chains:
+            lines.append("WHO WOKE WHOM")
+            lines += [self._chain(chain) for chain in chains]
+            if event["more_chains"]:
+                lines.append(f"… and {event['more_chains']:,} more")
+        return "\n".join(lines)
+
+    def _chain(self, chain):
+        words = []
+        for link in chain:
+            if isinstance(link, int):
+                words.append(self._names.get(link, "a task"))
+            elif link == "end":
+                words.append("the end")
+            else:
+                words.append(self._link(link))
+        return " → ".join(words)
+
+    @staticmethod
+    def _link(cause):
+        match cause["kind"]:
+            case "timer":
+                after = f" ({span(cause['in'])})" if cause.get("in") else ""
+                return f"timer {cause['timer']}{after}"
+            case "socket":
+                if "child" in cause:
+                    return f"child process {cause['child']}"
+                return f"{'pipe' if 'pipe' in cause else 'socket'} {cause['fd']}"
+            case "thread":
+                return "a thread"
+            case "child":
+                return f"child process {cause['pid']}"
+            case "signal":
+                return f"signal {cause['number']}"
+            case "callback":
+                return f"{cause['what']}()"
+        return "outside"
+
+    def folded(self, count):
+        return f"… {count:,} more like these"
+
+
+def _have(tasks):
+    return "has" if len(tasks) == 1 else "have"

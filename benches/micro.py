@@ -193,7 +193,7 @@ def new_and_close(factory, count):
         factory().close()
 
 
-@row("run_until_complete", 10_000, quick=True)
+@row("run_until_complete", 5_000, quick=True)
 def run_until_complete(loop, count):
     async def nothing():
         pass

@@ -35,7 +35,7 @@ def lock_acquire(loop, count):
     run(loop, main())
 
 
-@row("Lock, 100 tasks take turns", 100_000)
+@row("Lock, 100 tasks take turns", 20_000)
 def lock_contended(loop, count):
     async def worker(lock):
         for _ in range(count // 100):
@@ -49,7 +49,7 @@ def lock_contended(loop, count):
     run(loop, main())
 
 
-@row("async with Semaphore, free", 200_000)
+@row("async with Semaphore, free", 100_000)
 def semaphore_free(loop, count):
     async def main():
         semaphore = namespace(loop).Semaphore(2)
@@ -60,7 +60,7 @@ def semaphore_free(loop, count):
     run(loop, main())
 
 
-@row("Semaphore(10), 100 tasks take turns", 100_000)
+@row("Semaphore(10), 100 tasks take turns", 20_000)
 def semaphore_contended(loop, count):
     async def worker(semaphore):
         for _ in range(count // 100):
@@ -207,7 +207,7 @@ def gather_4(loop, count):
     run(loop, main())
 
 
-@row("gather of 1,000, per child", 100_000)
+@row("gather of 1,000, per child", 50_000)
 def gather_1000(loop, count):
     async def main():
         gather = namespace(loop).gather
@@ -270,7 +270,7 @@ def sleep_zero(loop, count):
     run(loop, main())
 
 
-@row("sleep(0.000001)", 20_000)
+@row("sleep(0.000001)", 500)
 def sleep_short(loop, count):
     async def main():
         sleep = namespace(loop).sleep

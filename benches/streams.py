@@ -118,12 +118,12 @@ def receive(loop, count, read):
     run(loop, main())
 
 
-@row("streams: bulk receive, read(64 KiB), per MiB", 256, CPU, "us")
+@row("streams: bulk receive, read(64 KiB), per MiB", 96, CPU, "us")
 def bulk_read(loop, count):
     receive(loop, count, lambda reader: reader.read(64 * KIB))
 
 
-@row("streams: bulk receive, readexactly(1 MiB), per MiB", 256, CPU, "us")
+@row("streams: bulk receive, readexactly(1 MiB), per MiB", 96, CPU, "us")
 def bulk_readexactly(loop, count):
     async def read(reader):
         try:

@@ -106,7 +106,7 @@ raw_method!(raw_call_soon, |this, arguments| {
 
 raw_method!(raw_call_soon_threadsafe, |this, arguments| {
     let handle = new_handle(this, &arguments, "call_soon_threadsafe")?;
-    if this.py().version_info() >= (3, 14) {
+    if cfg!(Py_3_14) {
         handle::set_thread_safe(&handle);
     }
     this.get().core.soon(Job::Handle(handle.clone().unbind()));

@@ -1,7 +1,7 @@
 //! A handle runs, or is cancelled; either way it lets go of what it does not need any more.
 
 use std::ptr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ pub fn finish(handle: &Bound<'_, PyAny>) {
     // SAFETY: a living handle, which does not run any more.
     unsafe {
         (*object).flags &= !RUNNING;
-        if (*object).flags & THREAD_SAFE != 0 {
+        if (*object).flags & THREAD_SAFE != 0 && WAITING.load(Ordering::SeqCst) > 0 {
             HAS_RUN.1.notify_all();
         }
         if (*object).flags & CANCELLED != 0 {
@@ -204,6 +204,9 @@ unsafe fn forget_timer(core: &Core, timer: *mut TimerHandleObject) {
 /// Fires whenever a thread-safe handle has run.
 static HAS_RUN: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
 
+/// How many threads wait for that: telling them is a system call even if there are none.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
 /// Another thread waits until a thread-safe handle does not run, so that what it learns or does then is final.
 pub(super) fn wait_for_end(handle: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = handle.py();
@@ -219,8 +222,10 @@ pub(super) fn wait_for_end(handle: &Bound<'_, PyAny>) -> PyResult<()> {
         py.detach(|| {
             let (mutex, has_run) = &HAS_RUN;
             let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
+            WAITING.fetch_add(1, Ordering::SeqCst);
             // The end may come between the look at the flag and the wait: a millisecond bounds what that can cost.
             drop(has_run.wait_timeout(guard, Duration::from_millis(1)));
+            WAITING.fetch_sub(1, Ordering::SeqCst);
         });
     }
     Ok(())

@@ -7,7 +7,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::DatagramTransport;
-use super::writing::sends_empty_datagrams;
+use super::writing::SENDS_EMPTY_DATAGRAMS;
 use crate::imports::imports;
 use crate::transports::common::WARN_AFTER_LOST_WRITES;
 use crate::transports::water_marks::{Mark, water_marks};
@@ -35,7 +35,7 @@ impl DatagramTransport {
             let message = format!("data argument must be a bytes-like object, not {}", kind.name()?.repr()?);
             return Err(PyTypeError::new_err(message));
         }
-        if !sends_empty_datagrams(py) && data.is_empty()? {
+        if !SENDS_EMPTY_DATAGRAMS && data.is_empty()? {
             return Ok(());
         }
         let remote = state.remote.borrow().as_ref().map(|remote| remote.bind(py).clone());

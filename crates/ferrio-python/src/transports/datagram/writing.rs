@@ -75,7 +75,7 @@ impl DatagramTransport {
             // The caller may change it while it waits.
             Err(_) => py.get_type::<PyBytes>().call1((data,))?.cast_into()?,
         };
-        state.queued_size.set(state.queued_size.get() + queued_size(py, &data));
+        state.queued_size.set(state.queued_size.get() + queued_size(&data));
         state.queue.borrow_mut().push_back((data.unbind(), address.map(Bound::unbind)));
         Self::maybe_pause_protocol(this)
     }
@@ -114,7 +114,7 @@ impl DatagramTransport {
                     break;
                 }
                 sent => {
-                    state.queued_size.set(state.queued_size.get().saturating_sub(queued_size(py, &data)));
+                    state.queued_size.set(state.queued_size.get().saturating_sub(queued_size(&data)));
                     let Err(error) = sent else { continue };
                     if !error.is_instance_of::<PyOSError>(py) {
                         return Self::fatal(this, error, "Fatal write error on datagram transport");
@@ -159,14 +159,12 @@ impl DatagramTransport {
 }
 
 /// What a datagram counts while it waits.
-fn queued_size(py: Python<'_>, data: &Bound<'_, PyBytes>) -> usize {
-    data.as_bytes().len() + if sends_empty_datagrams(py) { HEADER_SIZE } else { 0 }
+fn queued_size(data: &Bound<'_, PyBytes>) -> usize {
+    data.as_bytes().len() + if SENDS_EMPTY_DATAGRAMS { HEADER_SIZE } else { 0 }
 }
 
 /// Up to Python 3.12 asyncio drops empty datagrams and counts no headers.
-pub(super) fn sends_empty_datagrams(py: Python<'_>) -> bool {
-    py.version_info() >= (3, 13)
-}
+pub(super) const SENDS_EMPTY_DATAGRAMS: bool = cfg!(Py_3_13);
 
 /// Sends `size` bytes from `data`, which the caller holds, to `address` or to where the socket is connected to.
 fn send_to(fd: RawFd, data: *const u8, size: usize, address: Option<&RawAddress>) -> io::Result<()> {

@@ -45,8 +45,8 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
     #: For tools that look into asyncio's loop: which descriptors are watched, and by which handles.
     _selector = _Computed(Loop._watched_descriptors)
 
-    def __init__(self, *, clock="real"):
-        super().__init__(clock=clock)
+    def __init__(self, *, clock="real", spin=0.0):
+        super().__init__(clock=clock, spin=spin)
         self._slow_callback_duration = 0.1
         # Whether slow steps are reported without debug mode.
         self._is_watched = False

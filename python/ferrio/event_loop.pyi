@@ -45,7 +45,8 @@ _Command: TypeAlias = str | bytes | PathLike[str] | PathLike[bytes]
 
 class EventLoop(AbstractEventLoop):
     slow_callback_duration: float
-    def __init__(self, *, clock: Literal["real", "virtual"] = "real") -> None: ...
+    spin: float
+    def __init__(self, *, clock: Literal["real", "virtual"] = "real", spin: float = 0.0) -> None: ...
     def __del__(self) -> None: ...
 
     # Running

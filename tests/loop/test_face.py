@@ -476,3 +476,36 @@ assert [vars(module) for module in modules] == before
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+# --- spinning ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_loop_that_spins_lets_other_threads_run_and_hears_them():
+    loop = ferrio.EventLoop(spin=0.1)
+    assert loop.spin == pytest.approx(0.1)
+
+    async def main():
+        for _ in range(3):
+            future = loop.create_future()
+            thread = threading.Thread(target=lambda future=future: loop.call_soon_threadsafe(future.set_result, "heard"))
+            thread.start()
+            assert await future == "heard"
+            thread.join()
+            begun = loop.time()
+            await asyncio.sleep(0.01)
+            assert loop.time() - begun >= 0.01
+
+    loop.run_until_complete(main())
+    loop.close()
+
+
+@pytest.mark.parametrize("seconds", [-1e-6, 20, float("nan")])
+def test_what_a_loop_cannot_spin_for_is_refused(seconds):
+    with pytest.raises(ValueError, match="spin must be 0 to 0.1 seconds"):
+        ferrio.EventLoop(spin=seconds)
+    loop = ferrio.new_event_loop()
+    with pytest.raises(TypeError):
+        loop.spin = "20"
+    assert loop.spin == 0
+    loop.close()

@@ -457,6 +457,57 @@ fn a_sleeping_loop_is_woken_by_another_thread() {
     sender.join().unwrap();
 }
 
+// --- spinning ------------------------------------------------------------------------------------------------------
+
+/// A loop that asks for a minute before it sleeps.
+fn spinning_loop() -> Engine<Log> {
+    let engine = new_loop();
+    engine.set_spin(60_000_000_000);
+    engine
+}
+
+#[test]
+fn a_loop_that_spins_has_news_of_descriptors_threads_and_timers() {
+    let engine = spinning_loop();
+    let start = Instant::now();
+    let (near, _far) = readable();
+    engine.watch(near.as_raw_fd(), ReadSide, stop()).unwrap();
+    engine.run(()).unwrap();
+    assert!(engine.unwatch(near.as_raw_fd(), ReadSide).is_some());
+
+    let remote = engine.remote().clone();
+    let sender = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        remote.soon(stop(), Cause::THREAD);
+    });
+    engine.run(()).unwrap();
+    sender.join().unwrap();
+
+    let when = engine.now() + 20_000_000;
+    engine.timer(when, due(stop()));
+    engine.run(()).unwrap();
+    assert!(engine.now() >= when);
+    assert!(start.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_loop_that_has_spun_in_vain_sleeps_until_the_timer_or_a_thread() {
+    let engine = new_loop();
+    engine.set_spin(1_000_000);
+    let when = engine.now() + 20_000_000;
+    engine.timer(when, due(stop()));
+    engine.run(()).unwrap();
+    assert!(engine.now() >= when);
+
+    let remote = engine.remote().clone();
+    let sender = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(20));
+        remote.soon(stop(), Cause::THREAD);
+    });
+    engine.run(()).unwrap();
+    sender.join().unwrap();
+}
+
 // --- the end -------------------------------------------------------------------------------------------------------
 
 /// Makes a callback ready when it is dropped, as a Python `__del__` may.

@@ -46,6 +46,9 @@ use crate::imports::{Imports, imports};
 
 pub use scheduling::{CONTEXT, install_methods, nanoseconds};
 
+/// In seconds. Whoever asks for more has probably taken the unit for another.
+const LONGEST_SPIN: f64 = 0.1;
+
 /// The native half of `ferrio.EventLoop`.
 #[pyclass(frozen, subclass, weakref, module = "ferrio._ferrio")]
 pub struct Loop {
@@ -60,11 +63,12 @@ pub struct Loop {
 impl Loop {
     /// Takes whatever a subclass's `__init__` takes.
     #[new]
-    #[pyo3(signature = (*_arguments, clock="real", **_keywords))]
+    #[pyo3(signature = (*_arguments, clock="real", spin=0.0, **_keywords))]
     fn new(
         py: Python<'_>,
         _arguments: &Bound<'_, PyTuple>,
         clock: &str,
+        spin: f64,
         _keywords: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         imports(py)?;
@@ -79,8 +83,11 @@ impl Loop {
             "virtual" => Clock::starting_at(Clock::Real.now()),
             other => return Err(PyValueError::new_err(format!("clock must be 'real' or 'virtual', got '{other}'"))),
         };
+        let spin = spin_nanoseconds(spin)?;
+        let core = Core::new(clock, Order::Fifo).map_err(crate::errors::from_io)?;
+        core.engine()?.set_spin(spin);
         Ok(Loop {
-            core: Core::new(clock, Order::Fifo).map_err(crate::errors::from_io)?,
+            core,
             task_factory: Guarded::default(),
             keywords: creating::Keywords::default(),
             #[cfg(unix)]
@@ -88,9 +95,9 @@ impl Loop {
         })
     }
 
-    #[pyo3(signature = (*, clock="real"))]
-    fn __init__(this: &Bound<'_, Self>, clock: &str) {
-        let _ = clock; // It is `__new__`'s.
+    #[pyo3(signature = (*, clock="real", spin=0.0))]
+    fn __init__(this: &Bound<'_, Self>, clock: &str, spin: f64) {
+        let _ = (clock, spin); // They are `__new__`'s.
         this.get().core.set_loop_object(this.as_ptr());
     }
 
@@ -215,6 +222,18 @@ impl Loop {
         self.task_factory(py)
     }
 
+    /// How long the loop goes on asking for news before it sleeps, in seconds; 0, as at first, for not at all.
+    #[getter]
+    fn get_spin(&self) -> PyResult<f64> {
+        Ok(self.core.engine()?.spin() as f64 / 1e9)
+    }
+
+    #[setter]
+    fn set_spin(&self, seconds: f64) -> PyResult<()> {
+        self.core.engine()?.set_spin(spin_nanoseconds(seconds)?);
+        Ok(())
+    }
+
     /// The identifier of the thread that runs the loop, or None.
     #[getter]
     fn _thread_id(&self) -> Option<usize> {
@@ -253,6 +272,14 @@ impl Drop for Loop {
     fn drop(&mut self) {
         self.core.set_loop_object(std::ptr::null_mut());
     }
+}
+
+fn spin_nanoseconds(seconds: f64) -> PyResult<u64> {
+    // NaN is not within the range either.
+    if !(0.0..=LONGEST_SPIN).contains(&seconds) {
+        return Err(PyValueError::new_err(format!("spin must be 0 to {LONGEST_SPIN} seconds, got {seconds}")));
+    }
+    Ok((seconds * 1e9) as u64)
 }
 
 fn check_may_run(this: &Bound<'_, Loop>) -> PyResult<()> {

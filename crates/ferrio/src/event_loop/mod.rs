@@ -89,6 +89,8 @@ pub struct Engine<H: Host> {
     /// The number of waits for descriptors begun so far.
     waits: Cell<u64>,
     stopping: Cell<bool>,
+    /// For how many nanoseconds a wait goes on asking before it sleeps.
+    spin: Cell<u64>,
 }
 
 /// The half of a loop that other threads may touch.
@@ -106,16 +108,11 @@ impl<J: Send + 'static> Remote<J> {
         self.post(Work::Host(job), cause);
     }
 
-    /// Wakes the loop if it sleeps, with nothing to do: it looks again at what is due.
-    pub fn nudge(&self) {
-        if let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner) {
-            waker.wake();
-        }
-    }
-
     pub(crate) fn post(&self, work: Work<J>, cause: Cause) {
-        if self.inbox.push((work, cause)) {
-            self.nudge();
+        if self.inbox.push((work, cause))
+            && let Some(waker) = &*self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            waker.wake();
         }
     }
 }
@@ -150,6 +147,7 @@ impl<H: Host> Engine<H> {
             elsewhere: Cell::new(0),
             waits: Cell::new(0),
             stopping: Cell::new(false),
+            spin: Cell::new(0),
         })
     }
 
@@ -222,6 +220,17 @@ impl<H: Host> Engine<H> {
     /// It has ended.
     pub fn let_clock_go(&self) {
         self.elsewhere.set(self.elsewhere.get().saturating_sub(1));
+    }
+
+    /// For how many nanoseconds a wait goes on asking the operating system before it sleeps; 0, as at first, for not at
+    /// all. Asking saves the time that falling asleep and waking up take, and costs the CPU time that it lasts.
+    pub fn set_spin(&self, nanoseconds: u64) {
+        self.spin.set(nanoseconds);
+    }
+
+    /// What [`set_spin`](Self::set_spin) was told.
+    pub fn spin(&self) -> u64 {
+        self.spin.get()
     }
 
     /// Sets a timer for `when` (nanoseconds of the loop's clock).

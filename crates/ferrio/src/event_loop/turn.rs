@@ -2,12 +2,14 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use super::{Due, Engine, Work};
 use crate::cause::{Cause, Kind};
 use crate::descriptors::{Direction, Watcher, split};
 use crate::host::Host;
-use crate::poll::{Event, RawFd};
+use crate::inbox::Inbox;
+use crate::poll::{Event, Poller, RawFd};
 use crate::recorder::Observed;
 use crate::task::{self};
 
@@ -170,13 +172,23 @@ impl<H: Host> Engine<H> {
         let deadline = deadline.filter(|_| !self.clock.is_virtual());
         let timeout = deadline.map(|deadline| deadline.saturating_sub(self.now()));
         // A wait shorter than falling asleep and waking up takes (18 us of CPU for a timer of 1 us) is spent awake.
-        let is_short = timeout.is_some_and(|timeout| timeout <= SHORTEST_SLEEP);
-        if is_short || !self.remote.inbox.fall_asleep() {
+        if timeout.is_some_and(|timeout| timeout <= SHORTEST_SLEEP) {
             return poller.wait(Some(0), events);
         }
+        let inbox = &self.remote.inbox;
+        let spin = timeout.map_or(self.spin.get(), |timeout| timeout.min(self.spin.get()));
         self.record_sleep(next);
-        let waited = H::park(cx, || poller.wait(timeout, events));
-        self.remote.inbox.wake_up();
+        let waited = H::park(cx, || {
+            if spin > 0 && ask_again(&poller, inbox, Duration::from_nanos(spin), events)? {
+                return Ok(());
+            }
+            if !inbox.fall_asleep() {
+                return poller.wait(Some(0), events);
+            }
+            let waited = poller.wait(timeout.map(|timeout| timeout - spin), events);
+            inbox.wake_up();
+            waited
+        });
         self.record_awake();
         waited
     }
@@ -244,4 +256,16 @@ impl<H: Host> Engine<H> {
         }
         self.cause.set(Cause::OUTSIDE);
     }
+}
+
+/// Asks the operating system for `time`, again and again, instead of sleeping: whether it has news, or another thread.
+fn ask_again<T>(poller: &Poller, inbox: &Inbox<T>, time: Duration, events: &mut Vec<Event>) -> io::Result<bool> {
+    let begun = Instant::now();
+    while begun.elapsed() < time {
+        poller.wait(Some(0), events)?;
+        if !events.is_empty() || !inbox.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

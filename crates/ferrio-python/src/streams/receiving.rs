@@ -8,7 +8,7 @@ use pyo3::types::PyBytes;
 
 use super::buffer::Buffer;
 use super::reader::StreamReader;
-use crate::core::{Core, READ_SIZE};
+use crate::core::Core;
 use crate::ffi::bytes::filled_in_place;
 use crate::transports::write_queue::receive_into;
 
@@ -17,6 +17,9 @@ const MANY: usize = 16 * 1024;
 
 /// As much is read at least, though the reader be full.
 const LEAST: usize = 4 * 1024;
+
+/// As much is read at most: what stays in the processor's cache is copied from there.
+const MOST: usize = 64 * 1024;
 
 /// How the next bytes are received.
 enum Way {
@@ -63,7 +66,7 @@ impl StreamReader {
             let length = state.buffer.len(py);
             let wanted = state.wanted();
             // As much as may wait here: pausing and resuming would cost system calls.
-            let size = state.high_water().saturating_sub(length).max(wanted).clamp(LEAST, READ_SIZE);
+            let size = state.high_water().saturating_sub(length).max(wanted).clamp(LEAST, MOST);
             match &state.buffer {
                 Buffer::Shown(_) => Way::Scratch(size),
                 Buffer::Block(_) => Way::Append(size),

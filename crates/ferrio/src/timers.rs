@@ -1,14 +1,17 @@
-//! Timers: a heap ordered by (deadline, sequence), with cancellation in constant time.
+//! Timers: a queue and a heap ordered by (deadline, sequence), with cancellation in constant time.
+//!
+//! Most programs have few different timeouts, so that a timer is usually due after all that were set before: such a one
+//! goes to the end of the queue, in constant time. One that is due before the queue's last goes into the heap.
 //!
 //! Equal deadlines fire in the order in which they were set: the sequence number decides. A cancelled timer leaves a
-//! tombstone in the heap, which is skipped when it surfaces; once tombstones are the majority the heap is rebuilt
-//! without them, so cancelling costs constant time amortised and memory stays proportional to the living timers.
+//! tombstone, which is skipped when it surfaces; once tombstones are the majority they are swept away, so cancelling
+//! costs constant time amortised and memory stays proportional to the living timers.
 //!
 //! Values that come out are *returned*, never dropped in here: dropping one may run arbitrary code (a Python
 //! `__del__`) which may call the loop again.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// Names one set timer. It stays unique: a fired or cancelled timer's id never comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +27,7 @@ impl TimerId {
     }
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Deadline {
     when: u64,
     sequence: u64,
@@ -36,11 +39,13 @@ struct Slot<T> {
     value: Option<T>,
 }
 
-/// Rebuilding a heap smaller than this saves nothing.
+/// Sweeping fewer than these saves nothing.
 const COMPACT_ABOVE: usize = 64;
 
 /// The timers of one loop; `T` is what happens when one is due.
 pub struct Timers<T> {
+    /// In order.
+    queue: VecDeque<Deadline>,
     heap: BinaryHeap<Reverse<Deadline>>,
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
@@ -50,7 +55,14 @@ pub struct Timers<T> {
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Timers { heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), next_sequence: 0, living: 0 }
+        Timers {
+            queue: VecDeque::new(),
+            heap: BinaryHeap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            next_sequence: 0,
+            living: 0,
+        }
     }
 }
 
@@ -70,7 +82,12 @@ impl<T> Timers<T> {
                 (self.slots.len() - 1) as u32
             }
         };
-        self.heap.push(Reverse(Deadline { when, sequence, slot }));
+        let deadline = Deadline { when, sequence, slot };
+        if self.queue.back().is_none_or(|last| last.when <= when) {
+            self.queue.push_back(deadline);
+        } else {
+            self.heap.push(Reverse(deadline));
+        }
         self.living += 1;
         TimerId { sequence, slot }
     }
@@ -90,6 +107,10 @@ impl<T> Timers<T> {
         let value = slot.value.take()?;
         self.free.push(id.slot);
         self.living -= 1;
+        // Most timeouts are cancelled soon, the last one first: it leaves nothing behind.
+        while self.queue.back().is_some_and(|last| !self.is_living(last)) {
+            self.queue.pop_back();
+        }
         self.compact();
         Some(value)
     }
@@ -102,29 +123,57 @@ impl<T> Timers<T> {
     /// The earliest living timer: its place in the order in which timers were set, and its deadline.
     pub fn earliest(&mut self) -> Option<(u64, u64)> {
         loop {
-            let Reverse(top) = self.heap.peek()?;
-            if self.is_living(top) {
-                return Some((top.sequence, top.when));
+            let (first, is_queued) = self.first()?;
+            if self.is_living(&first) {
+                return Some((first.sequence, first.when));
             }
-            self.heap.pop();
+            self.drop_first(is_queued);
         }
     }
 
     /// Takes out the earliest timer that is due at `now`, if there is one, with its deadline.
     pub fn pop_due(&mut self, now: u64) -> Option<(TimerId, u64, T)> {
-        if self.next_deadline()? > now {
-            return None;
+        loop {
+            let (Deadline { when, sequence, slot }, is_queued) = self.first()?;
+            let is_living = self.is_living(&Deadline { when, sequence, slot });
+            if is_living && when > now {
+                return None;
+            }
+            self.drop_first(is_queued);
+            if !is_living {
+                continue;
+            }
+            let value = self.slots[slot as usize].value.take()?;
+            self.free.push(slot);
+            self.living -= 1;
+            return Some((TimerId { sequence, slot }, when, value));
         }
-        let Reverse(Deadline { when, sequence, slot }) = self.heap.pop()?;
-        let value = self.slots[slot as usize].value.take()?;
-        self.free.push(slot);
-        self.living -= 1;
-        Some((TimerId { sequence, slot }, when, value))
     }
 
-    /// Empties the heap and hands out everything that was waiting, in no particular order.
+    /// The first deadline, living or not, and whether it is in the queue.
+    #[inline]
+    fn first(&self) -> Option<(Deadline, bool)> {
+        match (self.queue.front(), self.heap.peek()) {
+            (Some(queued), Some(Reverse(top))) if top < queued => Some((*top, false)),
+            (Some(queued), _) => Some((*queued, true)),
+            (None, Some(Reverse(top))) => Some((*top, false)),
+            (None, None) => None,
+        }
+    }
+
+    #[inline]
+    fn drop_first(&mut self, is_queued: bool) {
+        if is_queued {
+            self.queue.pop_front();
+        } else {
+            self.heap.pop();
+        }
+    }
+
+    /// Hands out everything that was waiting, in no particular order.
     #[must_use = "drop it only after the borrow of the timers has ended"]
     pub fn take_all(&mut self) -> Vec<T> {
+        self.queue.clear();
         self.heap.clear();
         self.free.clear();
         self.living = 0;
@@ -152,7 +201,11 @@ impl<T> Timers<T> {
     }
 
     fn compact(&mut self) {
-        if self.heap.len() > COMPACT_ABOVE && self.heap.len() > 2 * self.living {
+        let all = self.queue.len() + self.heap.len();
+        if all > COMPACT_ABOVE && all > 2 * self.living {
+            let mut queue = std::mem::take(&mut self.queue);
+            queue.retain(|deadline| self.is_living(deadline));
+            self.queue = queue;
             let mut heap = std::mem::take(&mut self.heap).into_vec();
             heap.retain(|Reverse(deadline)| self.is_living(deadline));
             self.heap = BinaryHeap::from(heap);
@@ -196,12 +249,28 @@ mod tests {
 
     #[test]
     fn cancelled_timers_do_not_pile_up() {
-        let mut timers = Timers::default();
-        for when in 0..100_000 {
-            let id = timers.insert(1_000_000 + when, ());
-            assert!(timers.remove(id).is_some());
+        // Before the one that stays (in the heap), and after it (in the queue): each at once, and in pairs.
+        for base in [0, 2_000_000] {
+            let mut timers = Timers::default();
+            timers.insert(1_000_000, ());
+            for when in 0..50_000 {
+                let (first, second) = (timers.insert(base + when, ()), timers.insert(base + when, ()));
+                assert!(timers.remove(first).is_some());
+                assert!(timers.remove(second).is_some());
+            }
+            assert!(timers.queue.len() + timers.heap.len() <= COMPACT_ABOVE + 1);
+            assert!(timers.slots.len() <= 4);
         }
-        assert!(timers.heap.len() <= COMPACT_ABOVE + 1);
-        assert!(timers.slots.len() <= 2);
+    }
+
+    #[test]
+    fn the_queue_and_the_heap_give_one_order() {
+        let mut timers = Timers::default();
+        for (when, name) in [(5, "b"), (9, "e"), (5, "c"), (1, "a"), (9, "f"), (7, "d")] {
+            timers.insert(when, name);
+        }
+        assert_eq!(timers.earliest().map(|(_, when)| when), Some(1));
+        let fired: Vec<_> = std::iter::from_fn(|| timers.pop_due(9)).map(|(_, _, name)| name).collect();
+        assert_eq!(fired, ["a", "b", "c", "d", "e", "f"]);
     }
 }

@@ -89,7 +89,7 @@ fn where_no_descriptor_has_had_news_for_long_a_few_turns_share_one_look() {
     for _ in 0..20 {
         std::io::Write::write_all(&mut far, b"x").unwrap();
         let turns = std::iter::repeat_with(|| engine.turn(()).unwrap()).take_while(|()| written(&engine).is_empty());
-        assert!(turns.count() <= 8);
+        assert!(turns.count() <= 32);
         std::io::Read::read_exact(&mut &near, &mut [0]).unwrap();
         engine.turn(()).unwrap();
         engine.host.0.borrow_mut().clear();
@@ -579,5 +579,4 @@ fn a_closed_loop_watches_nothing_and_takes_messages_without_a_sound() {
     engine.close();
     assert!(engine.watch(near.as_raw_fd(), ReadSide, note("never")).is_err());
     remote.soon(note("never"), Cause::THREAD);
-    remote.nudge();
 }

@@ -120,12 +120,14 @@ pub(super) unsafe fn let_go(object: *mut HandleObject) {
     // SAFETY: the fields own their references; each is emptied before it is released, because the release may run
     // code that looks at the handle.
     unsafe {
-        let count = std::mem::take(&mut (*object).count) as usize;
-        let arguments = std::mem::replace(&mut (*object).arguments, [ptr::null_mut(); INLINE]);
         let callback = std::mem::replace(&mut (*object).callback, ptr::null_mut());
         let many = std::mem::replace(&mut (*object).many, ptr::null_mut());
-        for argument in &arguments[..count] {
-            ffi::Py_XDECREF(*argument);
+        let count = std::mem::take(&mut (*object).count) as usize;
+        if count > 0 {
+            let arguments = std::mem::replace(&mut (*object).arguments, [ptr::null_mut(); INLINE]);
+            for argument in &arguments[..count] {
+                ffi::Py_XDECREF(*argument);
+            }
         }
         ffi::Py_XDECREF(many);
         ffi::Py_XDECREF(callback);

@@ -16,7 +16,7 @@ use crate::task::{self};
 /// How many turns may go by without a look at the operating system while there is work. A look is a system call (120 ns),
 /// as much as a cheap turn. Only where descriptors are quiet: a program that yields twice (`sleep(0)`) so that I/O can
 /// happen is right to expect it.
-const UNPOLLED_TURNS: u32 = 8;
+const UNPOLLED_TURNS: u32 = 32;
 
 /// Descriptors are quiet when none was watched anew or had news within so many looks.
 const QUIET_LOOKS: u32 = 64;

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benches import loops, network, one_process, paired, report
 
-FULL = {"rounds": 5, "seconds": 0.25}
+FULL = {"rounds": 5, "seconds": 0.2}
 QUICK = {"rounds": 3, "seconds": 0.2}
 
 KINDS = {"One process": one_process, "Server and client": network}
@@ -22,7 +22,8 @@ KINDS = {"One process": one_process, "Server and client": network}
 def parse():
     parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="some of the rows, in fewer and shorter rounds")
-    parser.add_argument("--loops", default=",".join(loops.LOOPS), help="comma-separated; default: %(default)s")
+    default = ",".join(name for name in loops.LOOPS if name not in loops.ON_REQUEST)
+    parser.add_argument("--loops", default=default, help="comma-separated; default: %(default)s")
     parser.add_argument("--rows", default="", help="only the rows whose name matches this regular expression")
     parser.add_argument("--rounds", type=int, help="how many; default: 5, with --quick 3")
     parser.add_argument("--json", default="target/bench.json", help="where the figures go; default: %(default)s")

@@ -11,10 +11,14 @@ LOOPS = {
     "zuvloop": "zuvloop:new_event_loop",
     "aiofastnet": "benches.loops:aiofastnet_over_uvloop",
     "ferrio": "ferrio:new_event_loop",
+    "ferrio-spin": "benches.loops:ferrio_spinning",
 }
 
-#: It replaces another loop's transports: only what goes through them differs from that loop.
-ONLY_NETWORK = {"aiofastnet"}
+#: They take part only if asked for.
+ON_REQUEST = {"ferrio-spin"}
+
+#: They differ from another loop only in what goes through sockets: aiofastnet replaces uvloop's transports.
+ONLY_NETWORK = {"aiofastnet", "ferrio-spin"}
 
 
 def aiofastnet_over_uvloop():
@@ -22,6 +26,13 @@ def aiofastnet_over_uvloop():
     import uvloop
 
     return aiofastnet.loop_factory(uvloop.new_event_loop)()
+
+
+def ferrio_spinning():
+    """ferrio's loop, which asks for 20 us before it sleeps."""
+    import ferrio
+
+    return ferrio.EventLoop(spin=20e-6)
 
 
 def namespace(loop):

@@ -43,6 +43,22 @@ def call_soon_batch(loop, count):
     run_until_stopped(loop, turn, count)
 
 
+@row("call_soon_threadsafe, 1,000 a turn", 100_000)
+def threadsafe_own(loop, count):
+    def work():
+        pass
+
+    def turn(left):
+        for _ in range(1_000):
+            loop.call_soon_threadsafe(work)
+        if left > 1_000:
+            loop.call_soon(turn, left - 1_000)
+        else:
+            loop.call_soon(loop.stop)
+
+    run_until_stopped(loop, turn, count)
+
+
 @row("call_soon_threadsafe from a thread, 1,000 a wait", 50_000, quick=True)
 def threadsafe_flood(loop, count):
     def work():

@@ -133,12 +133,6 @@ async def echo_stream(reader, writer):
     return data
 
 
-async def echo_lines(reader, writer):
-    line = await reader.readline()
-    writer.write(line)
-    return line
-
-
 async def sink_stream(reader, writer):
     received = 0
     while received < MIB:
@@ -298,7 +292,6 @@ STARTERS = {
     "tcp_protocol": partial(tcp_protocol, Echo),
     "tcp_buffered": partial(tcp_protocol, BufferedEcho),
     "tcp_streams": partial(tcp_streams, echo_stream),
-    "tcp_lines": partial(tcp_streams, echo_lines),
     "tcp_sock": tcp_sock,
     "tcp_sink": partial(tcp_protocol, Sink),
     "tcp_source": partial(tcp_protocol, Source),

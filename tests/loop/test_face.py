@@ -330,6 +330,51 @@ def test_run_in_executor_wants_a_callable_in_debug_mode(loop):
         loop.run_in_executor(None, coroutine_function)
 
 
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "keywords"),
+    [
+        ("127.0.0.1", 80, {"type": socket.SOCK_STREAM}),
+        ("127.0.0.1", 80, {"type": socket.SOCK_DGRAM, "family": socket.AF_INET}),
+        ("10.1.2.3", 0, {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_TCP}),
+        ("127.0.0.1", 65535, {"type": int(socket.SOCK_STREAM), "family": 0}),
+        ("127.0.0.1", 80, {}),
+        ("127.0.0.1", "80", {"type": socket.SOCK_STREAM}),
+        (b"127.0.0.1", 80, {"type": socket.SOCK_STREAM}),
+        ("127.0.0.1", 80, {"type": socket.SOCK_STREAM, "flags": socket.AI_CANONNAME}),
+        ("127.1", 80, {"type": socket.SOCK_STREAM}),
+        ("::1", 80, {"type": socket.SOCK_STREAM}),
+        (None, 80, {"type": socket.SOCK_STREAM, "flags": socket.AI_PASSIVE}),
+    ],
+)
+def test_an_address_is_answered_as_the_socket_module_does(loop, host, port, keywords):
+    infos = loop.run_until_complete(loop.getaddrinfo(host, port, **keywords))
+    expected = socket.getaddrinfo(host, port, **keywords)
+    assert infos == expected
+    assert [[type(item) for item in info] for info in infos] == [[type(item) for item in info] for info in expected]
+
+
+@pytest.mark.parametrize(
+    ("port", "keywords"),
+    [
+        (80, {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_UDP}),
+        (80, {"type": socket.SOCK_STREAM, "family": socket.AF_INET6}),
+    ],
+)
+def test_what_does_not_go_together_is_an_error_of_getaddrinfo(loop, port, keywords):
+    with pytest.raises(socket.gaierror):
+        socket.getaddrinfo("127.0.0.1", port, **keywords)
+    with pytest.raises(socket.gaierror):
+        loop.run_until_complete(loop.getaddrinfo("127.0.0.1", port, **keywords))
+
+
+def test_whoever_replaces_getaddrinfo_is_asked(loop, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **keywords: ["another"])
+    assert loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)) == ["another"]
+
+
 # --- async generators, the end ---------------------------------------------------------------------------------------
 
 

@@ -89,6 +89,8 @@ pub struct Engine<H: Host> {
     /// The number of waits for descriptors begun so far.
     waits: Cell<u64>,
     stopping: Cell<bool>,
+    /// How many looks in a row found news at once; or, below zero, how many waits must go by before the next such look.
+    eagerness: Cell<i32>,
     /// For how many nanoseconds a wait goes on asking before it sleeps.
     spin: Cell<u64>,
 }
@@ -147,6 +149,7 @@ impl<H: Host> Engine<H> {
             elsewhere: Cell::new(0),
             waits: Cell::new(0),
             stopping: Cell::new(false),
+            eagerness: Cell::new(0),
             spin: Cell::new(0),
         })
     }

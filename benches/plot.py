@@ -1,102 +1,118 @@
-"""A run as a picture: `plot(document)` is an SVG with a bar for every loop in every row, relative to asyncio."""
+"""A run as a picture: `plot(document)` is an SVG with a line for every row and a dot on it for every loop."""
 
 from html import escape
+from math import log
 from statistics import median
 
 from benches import report
 from benches.network import BARE
+from benches.report import SUBJECT
 
 #: loop -> its colour, told apart by the colour-blind too.
 COLOURS = {
-    "asyncio": "#999999",
+    "asyncio": "#777777",
     "uvloop": "#e69f00",
     "rloop": "#56b4e9",
     "rsloop": "#cc79a7",
     "zuvloop": "#009e73",
     "aiofastnet": "#6a51a3",
-    "ferrio": "#d7301f",
+    SUBJECT: "#d7301f",
 }
 
-#: The width of the names and of the bars, and of what is one on the axis; the height of a bar and between rows.
-NAMES, BARS, BAR, GAP = 330, 560, 7, 9
-#: Longer bars are cut, and say how long they would be.
-LONGEST = 2.0
-TOP = 150
+#: Pixels: the names' column, the axis, a line, the margin at the right, and where the first line is.
+NAMES, AXIS, LINE, MARGIN, TOP = 330, 600, 17, 30, 128
+
+#: The axis, as multiples of asyncio's cost; it is logarithmic, so that half and double are equally far from it.
+LEAST, MOST = 0.009, 12
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 
 
 def text(x, y, words, size=11, anchor="start", extra=""):
     return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" {extra}>{escape(words)}</text>'
 
 
-def bar(y, name, ratio):
-    length = min(ratio, LONGEST) / LONGEST * BARS
-    yield f'<rect x="{NAMES}" y="{y:.1f}" width="{length:.1f}" height="{BAR - 1}" fill="{COLOURS[name]}"/>'
-    if ratio > LONGEST:
-        yield text(NAMES + BARS + 4, y + BAR - 1, f"{ratio:.1f}", 8)
+def place(ratio):
+    """Where on the axis."""
+    ratio = min(max(ratio, LEAST), MOST)
+    return NAMES + log(ratio / LEAST) / log(MOST / LEAST) * AXIS
 
 
-def rows(document):
-    """(row, loop -> its cost relative to asyncio's, whether ferrio is above a peer there)"""
-    lost = {row for row, _ in report.lost(document)}
-    for result in document["rows"]:
-        costs = report.costs(result)
-        if "asyncio" not in costs:
-            continue
-        values = {
-            name: median(a / b for a, b in zip(values, costs["asyncio"]))
-            for name, values in costs.items()
-            if name != BARE
-        }
-        yield result["row"], values, result["row"] in lost
+def dot(x, y, name):
+    radius = 5.5 if name == SUBJECT else 4
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{COLOURS[name]}" stroke="white" stroke-width="0.8"/>'
 
 
-def legend(names):
+def ratios(result):
+    """loop -> its cost relative to asyncio's; nothing where asyncio has no part in the row."""
+    costs = report.costs(result)
+    base = costs.get("asyncio", [])
+    return {
+        name: median(a / b for a, b in zip(values, base, strict=True))
+        for name, values in costs.items()
+        if base and name in COLOURS and name != BARE
+    }
+
+
+def line(result, y, is_lost):
+    values = ratios(result)
+    yield text(NAMES - 12, y + 4, f"{'● ' if is_lost else ''}{result['row']}", 11, "end")
+    if values:
+        left, right = place(min(values.values())), place(max(values.values()))
+        yield f'<line x1="{left:.1f}" x2="{right:.1f}" y1="{y}" y2="{y}" stroke="#ccc"/>'
+    # ferrio's last, on top of the others.
+    for name in COLOURS:
+        if name in values:
+            yield dot(place(values[name]), y, name)
+
+
+def legend(names, y):
     x = NAMES
     for name in names:
-        yield f'<rect x="{x}" y="{TOP - 36}" width="10" height="10" fill="{COLOURS[name]}"/>'
-        yield text(x + 14, TOP - 27, name)
-        x += 78
+        yield dot(x + 5, y - 4, name)
+        yield text(x + 14, y, name)
+        x += 84
 
 
-def axis(bottom):
-    for tick in (0, 0.5, 1, 1.5, LONGEST):
-        x = NAMES + tick / LONGEST * BARS
-        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP - 8}" y2="{bottom}" stroke="#{"555" if tick == 1 else "ddd"}"/>'
-        yield text(x, TOP - 12, f"{tick:g}", 10, "middle")
+def axis(top, bottom):
+    for tick in TICKS:
+        x, colour = place(tick), "#555" if tick == 1 else "#e4e4e4"
+        yield f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="{colour}"/>'
+        yield text(x, top - 5, f"{tick:g}", 10, "middle")
+        yield text(x, bottom + 12, f"{tick:g}", 10, "middle")
 
 
 def caption(document):
-    loops = ", ".join(f"{name} {version}" for name, version in document["versions"].items() if name != "asyncio")
+    versions = (f"{name} {version}" for name, version in document["versions"].items() if name != "asyncio")
     return [
-        "Cost of an operation relative to asyncio's: shorter is better",
+        "What an operation costs, relative to asyncio: further left is better",
         f"{document['machine']}; Python {document['python']}; {document['date']}",
-        loops,
-        f"{document['command']}; medians of interleaved rounds; ● marks the rows where ferrio is above another loop",
+        ", ".join(versions),
+        f"{document['command']}; medians of interleaved rounds; ● marks rows where ferrio is above another loop",
     ]
 
 
 def plot(document):
     """The text of the SVG."""
-    everything = list(rows(document))
-    names = [name for name in COLOURS if any(name in values for _, values, _ in everything)]
+    lost = {row for row, _ in report.lost(document)}
+    used = {name for result in document["rows"] for name in ratios(result)}
     y, marks = TOP, []
-    for row, values, is_lost in everything:
-        height = BAR * len(values)
-        marks.append(text(NAMES - 8, y + height / 2 + 4, f"{'● ' if is_lost else ''}{row}", 11, "end"))
-        for name in names:
-            if name in values:
-                marks += bar(y, name, values[name])
-                y += BAR
-        y += GAP
+    for kind in dict.fromkeys(result["kind"] for result in document["rows"]):
+        marks.append(text(16, y + 4, kind, 12, extra='font-weight="bold"'))
+        for result in report.rows(document, kind):
+            marks += line(result, y, result["row"] in lost)
+            y += LINE
+        y += LINE
+    bottom = y - LINE
+    width, height = NAMES + AXIS + MARGIN, bottom + 24
     title, *rest = caption(document)
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{NAMES + BARS + 50}" height="{y + 10}" font-family="sans-serif">',
-            f'<rect width="{NAMES + BARS + 50}" height="{y + 10}" fill="white"/>',
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">',
+            f'<rect width="{width}" height="{height}" fill="white"/>',
             text(16, 28, title, 16, extra='font-weight="bold"'),
-            *(text(16, 48 + 16 * i, line, 10) for i, line in enumerate(rest)),
-            *legend(names),
-            *axis(y),
+            *(text(16, 46 + 15 * i, line, 10) for i, line in enumerate(rest)),
+            *legend([name for name in COLOURS if name in used], TOP - 30),
+            *axis(TOP - 10, bottom),
             *marks,
             "</svg>",
             "",

@@ -43,7 +43,7 @@ class Timers:
             elif not is_inner(callback):
                 timer.owner = None
                 timer.calls = True
-        elif type(subject).__name__ == "Timeout":
+        elif type(subject).__name__ in {"Timeout", "Waiting"}:
             timer.limit = True
         return timer
 

@@ -190,6 +190,9 @@ class Waits:
         frame = calls[0][2]
         inner = frame.f_locals.get("fut") if frame is not None else None
         waiter = frame.f_locals.get("waiter") if frame is not None else None
+        if waiter is None and frame is not None:
+            # ferrio's has it in an object of its own.
+            waiter = getattr(frame.f_locals.get("waiting"), "waiter", None)
         if isinstance(inner, asyncio.Task) and waiter is not None:
             timer = self._observer.timers.wait(waiter)
             task = self._tasks([inner])

@@ -10,7 +10,7 @@ use crate::descriptors::{Direction, Watcher, split};
 use crate::host::Host;
 use crate::inbox::Inbox;
 use crate::poll::{Event, Poller, RawFd};
-use crate::recorder::Observed;
+use crate::recorder::{Level, Observed};
 use crate::task::{self};
 
 /// How many turns may go by without a look at the operating system while there is work. A look is a system call (120 ns),
@@ -181,7 +181,8 @@ impl<H: Host> Engine<H> {
         if timeout.is_some_and(|timeout| timeout <= SHORTEST_SLEEP) {
             return poller.wait(Some(0), events);
         }
-        if self.looks_eagerly(&poller, events)? {
+        // (Whoever watches is told of every wait.)
+        if self.level() < Level::Deep && self.looks_eagerly(&poller, events)? {
             return Ok(());
         }
         let inbox = &self.remote.inbox;

@@ -43,8 +43,10 @@ class Timers:
             elif not is_inner(callback):
                 timer.owner = None
                 timer.calls = True
-        elif type(subject).__name__ in {"Timeout", "Waiting"}:
+        elif type(subject).__name__ == "Timeout":
             timer.limit = True
+        elif type(subject).__name__ == "Waiting":
+            self._of_futures[id(subject.waiter)] = number
         return timer
 
     def get(self, number):

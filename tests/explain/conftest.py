@@ -36,7 +36,7 @@ def events_of(*words, **options):
 
 
 def _all(function, *words):
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(2) as pool:
         return dict(zip(PROGRAMS, pool.map(lambda name: function(*words, f"{name}.py"), PROGRAMS)))
 
 

@@ -11,6 +11,10 @@ from . import _program
 #: The sub-commands: what each is for, and the module whose ``main(words)`` it is. (A script of that name is ``./record``.)
 COMMANDS = {
     "explain": ("run a program and tell, event by event, what its loop does and why", "explain.command"),
+    "top": ("what a running process does, live: tasks, sockets, timers", "live.top"),
+    "why": ("what each task of a running process waits for, and who could end that", "live.why"),
+    "doctor": ("what is wrong with a running process", "live.doctor"),
+    "level": ("how much a running process records of itself", "live.level"),
     "record": ("run a program and save each wake-up and step with its cause", "flight.record"),
     "dump": ("save that of a process that runs, or has run", "flight.dump"),
     "export": ("turn what was saved into a Perfetto trace, a page, …", "flight.export"),

@@ -181,6 +181,6 @@ def deepen(loop, deep):
 
 def write_snapshot(loop):
     """Leave in the process's page what everything in the loop waits for (called by the loop, between two turns)."""
-    from . import _snapshot
+    from .live import snapshot
 
-    _snapshot.write(loop)
+    snapshot.write(loop)

@@ -19,6 +19,7 @@ from . import _loops, _task_steps, sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
 from .executors import DefaultExecutor
+from .live.offering import offer
 
 
 class _Computed:
@@ -59,6 +60,10 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
         self._executor_shutdown_called = False
         self._asyncgens = weakref.WeakSet()
         self._asyncgens_shutdown_called = False
+        # For those who look at this process: executors besides the default one, and how many errors nobody received.
+        self._executors = weakref.WeakSet()
+        self._errors = 0
+        offer()
         # Debug mode: the handle being run, whose origin the default exception handler shows.
         self._current_handle = None
         self.set_debug(_debug_by_default())
@@ -136,6 +141,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context):
         """Call the exception handler with a dict: message, exception, and what else is known (handle, task, …)."""
+        self._errors += 1
         if self._exception_handler is None:
             self._call_default_handler(context, "Exception in default exception handler")
             return
@@ -179,6 +185,8 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             executor.start(work)
         else:
             job = executor.submit(func, *args)
+            if isinstance(executor, concurrent.futures.Executor):
+                self._executors.add(executor)
             # That of an executor that is none is one of asyncio's, or nonsense.
             is_executors = isinstance(job, concurrent.futures.Future)
             future = self._follow(job) if is_executors else asyncio.wrap_future(job, loop=self)

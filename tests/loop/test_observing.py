@@ -6,7 +6,7 @@ import socket
 import time
 
 import ferrio
-import ferrio._snapshot
+import ferrio.live.snapshot
 import pytest
 from ferrio import _ferrio
 
@@ -129,7 +129,7 @@ def test_ctrl_c_while_a_loop_writes_its_snapshot_ends_the_run(monkeypatch):
         signal.raise_signal(signal.SIGINT)
         time.sleep(0.01)
 
-    monkeypatch.setattr(ferrio._snapshot, "write", write)
+    monkeypatch.setattr(ferrio.live.snapshot, "write", write)
     loop = ferrio.new_event_loop()
     page = _ferrio.PageView(_ferrio.page_path())
     loop.call_soon(page.request)

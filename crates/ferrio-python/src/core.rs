@@ -347,6 +347,14 @@ impl Core {
         self.engine.set_slow_after(nanoseconds);
     }
 
+    /// All transports that own a descriptor.
+    pub fn transports<'py>(&self, py: Python<'py>) -> PyResult<Vec<(RawFd, Bound<'py, PyAny>)>> {
+        let known = self.engine()?.host.transports.borrow();
+        let all: Vec<_> = known.iter().map(|(fd, transport)| (*fd, transport.clone_ref(py))).collect();
+        drop(known);
+        Ok(all.into_iter().filter_map(|(fd, transport)| Some((fd, transport.bind(py).upgrade()?))).collect())
+    }
+
     /// Nanoseconds of the loop's clock.
     pub fn now(&self) -> u64 {
         // The clock is a system call or a constant of the loop; reading it is safe from any thread.

@@ -35,13 +35,13 @@ mod _ferrio {
     use crate::awaitable::Awaitable;
     #[pymodule_export]
     use crate::event_loop::Loop;
+    #[pymodule_export]
+    use crate::recording::{PageView, SlowSteps, announce_signal, describe, page_folder, page_path, requests};
+    #[pymodule_export]
+    use crate::recording::{set_slow_threshold, stop_watching, want_level, wanted_level};
     #[cfg(target_os = "linux")]
     #[pymodule_export]
-    use crate::recording::signal_thread;
-    #[pymodule_export]
-    use crate::recording::{PageView, SlowSteps, announce_signal, page_folder, page_path, want_level, wanted_level};
-    #[pymodule_export]
-    use crate::recording::{set_slow_threshold, stop_watching};
+    use crate::recording::{signal_thread, wake_on_signal};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;

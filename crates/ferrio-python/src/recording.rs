@@ -218,6 +218,18 @@ pub fn announce_signal(number: u32) {
     recorder::announce_signal(number);
 }
 
+/// What runs this process ("Python 3.14.2"), for those who look at it.
+#[pyfunction]
+pub fn describe(runtime: &str) {
+    recorder::describe(runtime);
+}
+
+/// How many snapshots of this process have been asked for.
+#[pyfunction]
+pub fn requests() -> u32 {
+    recorder::requests()
+}
+
 /// The file of this process's page; None if it has only private memory.
 #[pyfunction]
 pub fn page_path() -> Option<PathBuf> {
@@ -365,6 +377,24 @@ fn words<'py>(py: Python<'py>, record: &Record) -> PyResult<Bound<'py, PyTuple>>
         &record.name,
     )
         .into_pyobject(py)
+}
+
+/// Has a signal wake up whatever waits in the operating system, and do nothing else.
+///
+/// OSError if there is no such signal.
+#[cfg(target_os = "linux")]
+#[pyfunction]
+pub fn wake_on_signal(signal: i32) -> PyResult<()> {
+    extern "C" fn nothing(_signal: i32) {}
+    // SAFETY: zeros are a valid `sigaction`; the handler does nothing, which it may at any time. Other calls than waiting
+    // for events go on.
+    let installed = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &action, std::ptr::null_mut())
+    };
+    if installed < 0 { Err(from_io(std::io::Error::last_os_error())) } else { Ok(()) }
 }
 
 /// Sends a signal to one thread of a process.

@@ -195,6 +195,17 @@ impl<T> Timers<T> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
+    /// All waiting timers with their deadlines: the earliest of those in the queue and in the heap first.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
+        let heap = self.heap.iter().map(|Reverse(deadline)| deadline);
+        let deadlines = self.queue.iter().take(1).chain(heap).chain(self.queue.iter().skip(1));
+        deadlines.filter_map(|deadline| {
+            let slot = &self.slots[deadline.slot as usize];
+            let value = slot.value.as_ref().filter(|_| slot.sequence == deadline.sequence)?;
+            Some((deadline.when, value))
+        })
+    }
+
     fn is_living(&self, deadline: &Deadline) -> bool {
         let slot = &self.slots[deadline.slot as usize];
         slot.sequence == deadline.sequence && slot.value.is_some()

@@ -11,6 +11,7 @@ pub mod creating;
 mod datagrams;
 mod executors;
 mod introspection;
+mod looking;
 #[cfg(unix)]
 mod pipes;
 #[cfg(unix)]

@@ -15,6 +15,7 @@ use std::ffi::c_int;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferrio::Direction;
 use ferrio::cause::{Cause, Kind};
@@ -40,6 +41,8 @@ pub struct Signals {
     /// Signal number to `Handle`.
     handlers: Py<PyDict>,
     state: Confined<State>,
+    /// How many have woken this loop.
+    seen: AtomicU64,
 }
 
 struct State {
@@ -61,7 +64,7 @@ struct Pipe {
 impl Signals {
     pub fn new(py: Python<'_>) -> Self {
         let state = State { pipe: RefCell::default(), ours: Cell::new(-1), former: Cell::new(-1) };
-        Signals { handlers: PyDict::new(py).unbind(), state: Confined::new(state) }
+        Signals { handlers: PyDict::new(py).unbind(), state: Confined::new(state), seen: AtomicU64::new(0) }
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -146,6 +149,7 @@ pub fn arrived(this: &Bound<'_, Loop>) -> PyResult<()> {
     // First the pipe, then the handlers: a signal that comes in between wakes the loop once more.
     let mut bytes = [0; 512];
     let count = state.pipe.borrow().as_ref().map_or(Ok(0), |pipe| (&pipe.reader).read(&mut bytes)).unwrap_or(0);
+    signals.seen.fetch_add(count as u64, Ordering::Relaxed);
     let former = state.former.get();
     if former >= 0 {
         // SAFETY: the bytes are `count` long. A descriptor that is full or closed is its owner's affair.
@@ -239,6 +243,12 @@ impl Loop {
     #[getter]
     fn _signal_handlers(&self, py: Python<'_>) -> Py<PyDict> {
         self.signals.handlers.clone_ref(py)
+    }
+
+    /// How many signals have woken this loop.
+    #[getter]
+    fn _signals_seen(&self) -> u64 {
+        self.signals.seen.load(Ordering::Relaxed)
     }
 }
 

@@ -191,6 +191,13 @@ pub fn code_address(handle: &Py<PyAny>) -> usize {
     }
 }
 
+/// The address of the callback's first argument; 0 if it has none.
+pub fn first_argument(handle: &Py<PyAny>) -> usize {
+    let object = handle.as_ptr().cast::<HandleObject>();
+    // SAFETY: only handles come here, and callers are attached; as many arguments are there as are counted.
+    unsafe { if (*object).count > 0 { (*object).arguments[0] as usize } else { 0 } }
+}
+
 /// Marks a handle that runs many times.
 pub fn set_repeats(handle: &Bound<'_, PyAny>) {
     // SAFETY: only handles come here.

@@ -50,6 +50,9 @@ pub(super) struct Recording {
 
 impl Recording {
     pub(super) fn new(number: u64) -> Self {
+        if ON {
+            file::after_fork();
+        }
         let (slot, index) = claim(number);
         let wanted = if ON { Page::own().header.level.load(Ordering::Relaxed) } else { 0 };
         let rings = ON && Level::from_number(wanted) >= Level::Flight && ring::prepare(Page::own());

@@ -22,6 +22,17 @@ impl<H: Host> Engine<H> {
         })
     }
 
+    /// Shows the deadlines of at most `most` timers, the earliest of them among these; no job for those of Rust futures.
+    /// Returns how many there are. `visit` must not call the loop.
+    pub fn for_each_deadline(&self, most: usize, mut visit: impl FnMut(u64, Option<&H::Job>)) -> usize {
+        self.timers.with(|timers| {
+            for (when, due) in timers.iter().take(most) {
+                visit(when, if let Due::Job(job) = due { Some(job) } else { None });
+            }
+            timers.len()
+        })
+    }
+
     /// Shows the jobs that watch descriptors. `visit` must not call the loop.
     pub fn for_each_watcher<E>(
         &self,

@@ -95,3 +95,8 @@ pub fn wanted() -> Level {
 pub fn want(level: Level) {
     Page::own().header.level.store(level as u32, std::sync::atomic::Ordering::Release);
 }
+
+/// How many snapshots of this process have been asked for.
+pub fn requests() -> u32 {
+    Page::own().header.requests.load(std::sync::atomic::Ordering::Relaxed)
+}

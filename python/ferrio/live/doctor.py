@@ -1,0 +1,122 @@
+"""``ferrio doctor PID``: what is wrong with a running process, on one screen, with an exit status for scripts."""
+
+import argparse
+import json
+import sys
+import time
+
+from . import findings, words
+from .attach import NotThere, find
+from .why import dated, heading
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(
+        prog="ferrio doctor",
+        description="What is wrong with a running process. Exit status: 0 nothing, 1 warnings, 2 blocked or broken; "
+        "3 if the process cannot be looked at.",
+    )
+    parser.add_argument("process", metavar="PID", help="its number, or a word of its command line")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=10,
+        metavar="SECONDS",
+        help="how long a task may wait for a lock, a peer or a queue (default: 10)",
+    )
+    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        process = find(options.process)
+        report = examine(process, options.patience)
+    except NotThere as error:
+        print(f"ferrio doctor: {error}", file=sys.stderr)
+        return 3
+    if options.json:
+        print(json.dumps(report))
+    else:
+        print("\n".join(tell(process, report)))
+    return report["status"]
+
+
+def examine(process, patience=10.0):
+    """Looks at all its loops twice, a third of a second apart. Plain data."""
+    silent = process.refresh()
+    first = {one["slot"]: (one, process.snapshot(one["slot"])) for one in process.loops()}
+    begun = time.monotonic()
+    if process.is_alive and not process.is_stopped:
+        time.sleep(0.3)
+        silent = set(silent) & set(process.refresh()) if silent else set(process.refresh())
+    seconds = time.monotonic() - begun
+    found, loops = [], []
+    for one in process.loops():
+        if one["state"] == "idle" and process.is_alive:
+            continue
+        snapshot = process.snapshot(one["slot"])
+        for task in snapshot["tasks"]["described"] if snapshot else ():
+            dated(task, snapshot)
+        before, earlier = first.get(one["slot"], (one, None))
+        is_silent = one["slot"] in silent or process.is_stopped
+        loop = findings.Loop(process, before, one, earlier, snapshot, seconds, is_silent, patience)
+        for each in findings.all_of(loop):
+            found.append(each | {"loop": one["number"]})
+        loops.append(_figures(one, before, snapshot, seconds))
+    if not process.is_alive:
+        found.insert(
+            0,
+            findings.finding(
+                "gone", findings.BROKEN, "The process is gone, and has not ended in order: it left this page."
+            ),
+        )
+    found.sort(key=lambda each: -each["severity"])
+    status = max((each["severity"] for each in found), default=0)
+    return {
+        "pid": process.pid,
+        "alive": process.is_alive,
+        "stopped": process.is_stopped,
+        "status": status,
+        "findings": found,
+        "loops": loops,
+    }
+
+
+def _figures(one, before, snapshot, seconds):
+    asleep = one["asleep"] - before["asleep"]
+    figures = {"number": one["number"], "state": one["state"], "age": snapshot["age"] if snapshot else None}
+    if seconds:
+        figures["steps"] = round((one["steps"] - before["steps"]) / seconds)
+        figures["busy"] = round(min(1.0, max(0.0, 1 - asleep / seconds)), 3)
+    if snapshot:
+        figures |= {
+            "tasks": snapshot["tasks"]["count"],
+            "timers": snapshot["timers"]["count"],
+            "ready": snapshot["ready"]["count"],
+            "descriptors": snapshot["descriptors"]["count"],
+        }
+    return figures
+
+
+def tell(process, report):
+    """In words, line by line."""
+    yield heading(process)
+    for one in report["loops"]:
+        if "tasks" in one:
+            busy = f" · busy {one['busy']:.0%}, {one['steps']:,} steps/s" if "busy" in one else ""
+            age = f" · as of {words.seconds(one['age'])} ago" if one["age"] > 1.5 else ""
+            yield (
+                f"loop {one['number']}: {words.count(one['tasks'], 'task')}, {words.count(one['timers'], 'timer')}, "
+                f"{words.count(one['descriptors'], 'descriptor')}, {one['ready']:,} ready{busy}{age}"
+            )
+        else:
+            yield f"loop {one['number']}: {one['state']}; it has left no snapshot yet"
+    if not report["loops"] and report["alive"]:
+        yield "No loop is running."
+    yield ""
+    if not report["findings"]:
+        yield "Nothing is wrong, as far as that shows."
+    for each in report["findings"]:
+        sign = "✗" if each["severity"] == findings.BROKEN else "!"
+        yield f"{sign} {each['text']}"
+        for detail in each["details"]:
+            if detail:
+                yield f"    {detail}"

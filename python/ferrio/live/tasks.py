@@ -1,0 +1,430 @@
+"""The tasks of a loop as plain data: what each waits for, since when, and who could end that.
+
+Some are described one by one, all others are counted by what they do. A frame object, once made, stays with its
+coroutine, so only what is described has its frames looked at. Nothing of the program's is called: of its objects, which
+may be proxies for others, only types are asked.
+"""
+
+import asyncio
+import collections
+import contextlib
+import gc
+import itertools
+import linecache
+import sys
+import time
+import types
+import weakref
+
+from .. import _ferrio
+from ..explain import places
+from ..explain.waits import Stand, Waits, chain, frame_of, leaves
+from . import resources
+
+#: How deep a chain of coroutines is looked at.
+_DEEP = 30
+
+#: Tasks that are named in one Wait.
+_NAMED = 20
+
+#: Seconds that counting may take.
+_PATIENCE = 0.15
+
+#: What marks a class that was made by a ``class`` statement; how many attributes are looked at.
+_OF_PYTHON, _ATTRIBUTES = 1 << 9, 50
+
+#: What stands on a coroutine's stack for a way out of an ``async with``.
+_METHODS = (types.MethodType, types.BuiltinMethodType, types.FunctionType, types.MethodDescriptorType)
+
+_LOCKS = (asyncio.Lock, asyncio.Semaphore, asyncio.Condition)
+
+_WORDS = {"thread": "executor", "turn": "ready", "queue-join": "queue-put"}
+
+
+class Tasks:
+    """What is remembered of a loop's tasks from one snapshot to the next."""
+
+    def __init__(self):
+        self._since = {}  # id of a task → (weak reference to what it waits on, when that was first seen)
+        #: What the last look has seen of the timers.
+        self.timers = {"count": 0, "next": None, "kinds": []}
+
+    def look(self, loop, described, counted, descriptors, queues):
+        """The tasks of the loop: at most ``described`` one by one, at most ``counted`` by what they do."""
+        begun = time.monotonic()
+        count, tasks = _all(loop, counted)
+        groups, seen = _grouped(tasks, begun + _PATIENCE)
+        chosen = _choose(groups, described)
+        here = _Here(loop, [task for task, _ in chosen], descriptors, 5 * counted)
+        here.is_complete = len(chosen) == count
+        self.timers = here.timers.summary
+        since, states, about = {}, collections.Counter(), []
+        for task, group in chosen:
+            try:
+                one = here.describe(task, queues)
+            except (RuntimeError, AttributeError, TypeError) as error:
+                # A task of a class that is like no other, or one that a thread is changing.
+                one = {"name": task.get_name()[:64], "coro": "", "state": "unknown", "stack": [], "wait": None}
+                one["error"] = type(error).__name__
+            first = self._first_seen(task, begun)
+            if first is not None and one["wait"]:
+                since[id(task)] = first
+                one["since"] = round(first[1], 3)
+            about.append((one, group))
+        here.settle()
+        for one, group in about:
+            one["state"] = _word(one["wait"]) if one["wait"] else one["state"]
+            group["states"][one["state"]] += 1
+            if one["stack"]:
+                group["lines"][tuple(one["stack"][-1])] += 1
+        self._since = since
+        result = []
+        for key, group in groups.items():
+            state = group["states"].most_common(1)[0][0] if group["states"] else "unknown"
+            states[state] += group["count"]
+            line = group["lines"].most_common(1)[0][0] if group["lines"] else None
+            result.append({"coro": key[0], "count": group["count"], "state": state, "line": line})
+        result.sort(key=lambda group: -group["count"])
+        return {
+            "count": count,
+            "counted": seen,
+            "states": dict(states),
+            "groups": result[:60],
+            "described": [one for one, _ in about],
+        }
+
+    def _first_seen(self, task, now):
+        """What it waits on and since when, at least."""
+        future = getattr(task, "_fut_waiter", None)
+        if future is None:
+            return None
+        known = self._since.get(id(task))
+        if known is not None and known[0]() is future:
+            return known
+        try:
+            return weakref.ref(future), now
+        except TypeError:
+            return None
+
+
+def _all(loop, most):
+    """How many tasks there are, and ``most`` of them."""
+    sets = [getattr(asyncio.tasks, name, None) for name in ("_all_tasks", "_scheduled_tasks")]
+    data = next((known.data for known in sets if hasattr(known, "data")), ())
+    if len(data) <= most or sys.version_info >= (3, 14):
+        tasks = asyncio.all_tasks(loop)
+        return len(tasks), tasks
+    # More than may be looked at. Which of them belong to another loop is told by a sample.
+    references = list(data)
+    tasks = [task for task in (reference() for reference in references[:most]) if task is not None]
+    mine = [task for task in tasks if not task.done() and task.get_loop() is loop]
+    return len(references) * len(mine) // max(1, len(tasks)), mine
+
+
+def _grouped(tasks, until):
+    """Tasks by what they do: the codes of their coroutines, and what the last one awaits."""
+    groups, seen = {}, 0
+    for task in tasks:
+        key = _doing(task)
+        group = groups.get(key)
+        if group is None:
+            group = groups[key] = {
+                "count": 0,
+                "tasks": [],
+                "states": collections.Counter(),
+                "lines": collections.Counter(),
+            }
+        group["count"] += 1
+        if len(group["tasks"]) < 400:
+            group["tasks"].append(task)
+        seen += 1
+        if seen % 256 == 0 and (time.monotonic() > until or len(groups) > 2000):
+            break
+    return groups, seen
+
+
+def _doing(task):
+    coroutine = task.get_coro()
+    name = getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
+    codes, depth = [name[:100]], 0
+    while type(coroutine) is types.CoroutineType and depth < 8:
+        codes.append(coroutine.cr_code)
+        coroutine = coroutine.cr_await
+        depth += 1
+    future = getattr(task, "_fut_waiter", None)
+    codes.append(getattr(coroutine, "__qualname__", None) or type(coroutine).__name__)
+    codes.append("ready" if future is None or _is_done(future) else type(future).__name__)
+    return tuple(codes)
+
+
+def _is_done(future):
+    # What is native and awaited as it is has no such method: whoever waits for it is not told before it is done.
+    done = getattr(future, "done", None)
+    return done is not None and done()
+
+
+def _choose(groups, most):
+    """Of each group as many as all can have; of small ones all."""
+    chosen, each = [], max(1, most // max(1, len(groups)))
+    by_size = sorted(groups.values(), key=lambda group: group["count"])
+    for number, group in enumerate(by_size):
+        each = max(1, (most - len(chosen)) // (len(by_size) - number))
+        chosen += [(task, group) for task in itertools.islice(group["tasks"], each)]
+        if len(chosen) >= most:
+            break
+    return chosen
+
+
+class _Here:
+    """One look: what ``explain``'s Waits asks of an observer, answered from what the loop says at this moment."""
+
+    def __init__(self, loop, tasks, descriptors, timers):
+        self.loop = loop
+        self.descriptors = descriptors
+        self.tasks = tasks
+        #: What is known of calls in executors by their futures: nothing, so that they cost nothing.
+        self.jobs = {}
+        self.timers = _Timers(loop, [getattr(task, "_fut_waiter", None) for task in tasks], timers)
+        self._waits = Waits(self)
+        self._current = asyncio.current_task(loop)
+        self._inside = None
+        self._named = 0
+        #: Whether there are no tasks but these.
+        self.is_complete = False
+        #: Waits that may be for nobody: (the Wait, whose it is, what it waits on), both weakly.
+        self._doubts = []
+
+    # --- for Waits ---------------------------------------------------------------------------------------------------
+
+    def life(self, task):
+        return task
+
+    def number(self, task):
+        """What stands for a task in a Wait: its name. Of very many some are enough."""
+        if self._named >= _NAMED or not isinstance(task, asyncio.Task) or task.done():
+            return None
+        self._named += 1
+        return task.get_name()[:64]
+
+    def holder(self, lock):
+        """The task that is inside of ``async with lock``, among those that are looked at."""
+        if self._inside is None:
+            self._inside = {}
+            for task in self.tasks:
+                self._inside |= dict.fromkeys(_inside(task), task.get_name()[:64])
+        return self._inside.get(id(lock))
+
+    # --- a task ------------------------------------------------------------------------------------------------------
+
+    def describe(self, task, queues):
+        coroutine = task.get_coro()
+        links = list(itertools.islice(chain(coroutine), _DEEP))
+        frames = [frame for frame in map(frame_of, links) if frame is not None]
+        stack = [_line(frame) for frame in frames]
+        of_user = [line for line in stack if places.owner(line[0]) in {"user", "package"}]
+        about = {
+            "name": task.get_name()[:64],
+            "coro": (getattr(coroutine, "__qualname__", None) or type(coroutine).__name__)[:100],
+            "stack": of_user or stack[:1],
+        }
+        future = getattr(task, "_fut_waiter", None)
+        self._meet_queues(links, frames, about["stack"], queues)
+        if task is self._current:
+            return about | {"state": "running", "wait": None}
+        if future is None or _is_done(future):
+            return about | {"state": "ready", "wait": None}
+        self._named = 0
+        stand = Stand(task)
+        if stand.calls:
+            about["calls"] = [name for name, *_ in stand.calls][:4]
+        wait = self._complete(self._waits.of(task, stand), task, stand, future)
+        return about | {"state": "waiting", "wait": wait}
+
+    def _complete(self, wait, task, stand, future):
+        """Adds to a Wait who could end it."""
+        for leaf in leaves(wait):
+            kind = leaf["kind"]
+            subject = stand.subject() if kind not in {"timer", "task", "gather"} else None
+            if kind == "thread":
+                leaf |= _threads_call(stand)
+            elif kind in {"lock", "semaphore", "condition", "event", "barrier"} and subject is not None:
+                self._complete_lock(leaf, task, subject)
+            elif kind.startswith("queue") and subject is not None:
+                about = {"size": subject.qsize(), "most": subject.maxsize}
+                about |= {"getters": len(subject._getters), "putters": len(subject._putters)}
+                leaf |= about
+                self._doubt(leaf, task, subject)
+            elif kind == "socket" and leaf["direction"] == "read" and self.descriptors.is_listening(leaf["fd"]):
+                leaf["for"] = "accept"
+            elif kind == "future" and _is_look_up(stand, future):
+                leaf |= {"kind": "thread", "job": "getaddrinfo"}
+            elif kind == "future" and stand.frames and not stand.calls[1:] and _is_executors(stand.frames[-1]):
+                leaf |= {"kind": "thread", "job": "a call"}
+            elif kind == "future" and type(future) is asyncio.Future and wait is leaf:
+                self._doubt(leaf, task, future)
+        return wait
+
+    def _complete_lock(self, leaf, task, subject):
+        leaf["waiters"] = len(getattr(subject, "_waiters", None) or ())
+        if leaf["kind"] in {"lock", "semaphore"}:
+            # One at a time, so whoever is inside holds it; of a semaphore there may be several.
+            leaf["holder"] = self.holder(subject)
+            leaf["searched"] = self.is_complete
+        else:
+            self._doubt(leaf, task, subject)
+
+    def settle(self):
+        """Now that nothing here refers to them any more: which of the awaited objects can nobody else reach?"""
+        waits = collections.Counter(id(getattr(task, "_fut_waiter", None)) for task in self.tasks)
+        for leaf, task, reference in self._doubts:
+            leaf["others"] = others = _others(reference, task(), waits)
+            if others == 0:
+                leaf["kind"], leaf["was"] = "nobody", leaf["kind"]
+        self._doubts = []
+
+    def _doubt(self, leaf, task, subject):
+        with contextlib.suppress(TypeError):  # it cannot be referred to weakly
+            self._doubts.append((leaf, weakref.ref(task), weakref.ref(subject)))
+
+    def _meet_queues(self, links, frames, stack, queues):
+        """Queues in the hands of a coroutine: its variables, and the attributes of its ``self``."""
+        where = stack[-1] if stack else None
+        for link, frame in zip(links, frames):
+            if places.owner(frame.f_code.co_filename) not in {"user", "package"}:
+                continue
+            for held in gc.get_referents(link):
+                if type(held) is types.CellType:
+                    held = next(iter(gc.get_referents(held)), None)
+                for queue in _queues(held):
+                    queues.meet(queue, where)
+
+
+def _queues(held):
+    """The object, if it is a queue, or the queues among its attributes."""
+    kind = type(held)
+    if issubclass(kind, asyncio.Queue):
+        return [held]
+    if not kind.__flags__ & _OF_PYTHON or issubclass(kind, type):
+        return []
+    inner = gc.get_referents(held)
+    for attributes in [each for each in inner if type(each) is dict]:
+        inner += list(attributes.values()) if len(attributes) < _ATTRIBUTES else []
+    return [each for each in inner if issubclass(type(each), asyncio.Queue)] if len(inner) < 2 * _ATTRIBUTES else []
+
+
+def _word(wait):
+    """curio's idea: one word for what a task does."""
+    kind = wait["kind"]
+    if kind == "nobody" and wait.get("on") == "the server":
+        return "server"
+    if kind == "future" and wait.get("on") == "the connection":
+        return "connect"
+    if kind == "any":
+        return _word(wait["of"][0])
+    if kind == "socket":
+        return wait.get("for", "").replace("connection", "connect") or f"socket-{wait['direction']}"
+    if kind == "thread" and wait.get("job") in {"getaddrinfo", "getnameinfo"}:
+        return "dns"
+    return _WORDS.get(kind, kind)
+
+
+def _threads_call(stand):
+    """What `to_thread()` calls, which is among its own variables."""
+    for name, _, frame in stand.calls:
+        if name == "to_thread" and frame is not None:
+            function = frame.f_locals.get("func")
+            if function is not None:
+                called = resources.place(function)
+                return {"job": called[0], "calls": called}
+    return {}
+
+
+def _is_executors(frame):
+    """Whether the line at which a frame waits calls `run_in_executor()`: its future says nothing of where it is from."""
+    return "run_in_executor" in linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0)
+
+
+def _is_look_up(stand, future):
+    names = {name for name, *_ in stand.calls} | {getattr(future, "__qualname__", "")}
+    return not names.isdisjoint({"Loop.getaddrinfo", "Loop.getnameinfo"})
+
+
+def _line(frame):
+    code = frame.f_code
+    return [code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_qualname]
+
+
+def _inside(task):
+    """The ids of the objects inside of whose ``async with`` a task is: its coroutines hold the ways out."""
+    inside, entering = set(), set()
+    for link in itertools.islice(chain(task.get_coro()), _DEEP):
+        held = gc.get_referents(link)
+        entering.add(id(getattr(link, "_subject", None)))
+        if getattr(link, "__qualname__", "") in {"Lock.acquire", "Semaphore.acquire"}:
+            # asyncio's own: what it is about is among its variables.
+            entering |= _ids_of_locks(held)
+        ways = [each for each in held if type(each) in _METHODS and each.__name__ == "__aexit__"]
+        for way in ways:
+            subject = getattr(way, "__self__", None)
+            # Since 3.14 the method and its object lie there one by one.
+            inside |= {id(subject)} if subject is not None else _ids_of_locks(held)
+    return inside - entering
+
+
+def _ids_of_locks(objects):
+    return {id(each) for each in objects if issubclass(type(each), _LOCKS)}
+
+
+class _Timers:
+    """In how many seconds a timer ends what the tasks wait for."""
+
+    def __init__(self, loop, futures, most):
+        known = list({id(future): future for future in futures if future is not None}.values())
+        count, groups, ends, limits = loop._look_at_timers(known, _ferrio.Timeout, most)
+        self._ends = {id(future): end for future, end in zip(known, ends) if end is not None}
+        self._limits = {}
+        for end, timeout in limits:
+            task = id(getattr(timeout, "_task", None))
+            self._limits[task] = min(end, self._limits.get(task, end))
+        kinds = resources.kinds(groups)
+        first = min((group["next"] for group in kinds), default=None)
+        self.summary = {"count": count, "next": first, "kinds": kinds}
+
+    def wait(self, future):
+        end = self._ends.get(id(future))
+        return {"kind": "timer", "in": round(end, 3)} if end is not None else None
+
+    def limits(self, task, future):
+        end = self._limits.get(id(task))
+        return [{"kind": "timer", "in": round(end, 3), "limit": True}] if end is not None else []
+
+
+def _others(reference, task, waits):
+    """How many refer to an object besides the task that waits for it, and what its coroutines are made of."""
+    subject = reference()
+    if subject is None or task is None:
+        return None
+    own = waits[id(subject)]
+    for link in itertools.islice(chain(task.get_coro()), _DEEP):
+        code = getattr(link, "cr_code", None)
+        is_asyncios = code is not None and places.owner(code.co_filename) == "asyncio"
+        for held in gc.get_referents(link):
+            if is_asyncios and type(held) is dict:
+                # Its variables, as they were looked at a moment ago: up to 3.12 they stay with the frame.
+                own += list(map(id, held.values())).count(id(subject))
+            else:
+                own += held is subject or (type(held) in _METHODS and getattr(held, "__self__", None) is subject)
+    held = link = None
+    return sys.getrefcount(subject) - own - _NAMES
+
+
+class _Probe:
+    @staticmethod
+    def get_coro():
+        return None
+
+
+#: How many references `_others` itself has to what it counts: that differs between Pythons.
+_NAMES = 0
+_probe = asyncio.Future.__new__(asyncio.Future)
+_NAMES = _others(weakref.ref(_probe), _Probe, collections.Counter()) - 1

@@ -1,0 +1,126 @@
+"""``ferrio why PID [TASK|all]``: what each task waits for, since when, at which line, and who could end that."""
+
+import argparse
+import json
+import sys
+import time
+
+from . import blocked, words
+from .attach import NotThere, find
+
+#: Tasks that are told of one by one unless one is asked for.
+_MOST = 30
+
+
+def main(arguments):
+    parser = argparse.ArgumentParser(
+        prog="ferrio why", description="What the tasks of a running process wait for, and who could end that."
+    )
+    parser.add_argument("process", metavar="PID", help="its number, or a word of its command line")
+    parser.add_argument(
+        "task", nargs="?", default="all", help="a task's name, number or coroutine, or 'all' (the default)"
+    )
+    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
+    options = parser.parse_args(arguments)
+    try:
+        process = find(options.process)
+        answer = ask(process, options.task)
+    except NotThere as error:
+        print(f"ferrio why: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        print("\n".join(tell(process, answer, options.task)))
+    return 0
+
+
+def ask(process, wanted="all"):
+    """What there is to say, as plain data."""
+    silent = process.refresh()
+    answer = {"pid": process.pid, "alive": process.is_alive, "stopped": process.is_stopped, "loops": []}
+    for one in process.loops():
+        snapshot = process.snapshot(one["slot"])
+        if one["state"] == "idle" and process.is_alive and snapshot is None:
+            continue
+        about = {"number": one["number"], "state": one["state"], "answered": one["slot"] not in silent}
+        about["blocked"] = blocked.look(process, one, snapshot) if one["slot"] in silent else None
+        about["age"] = snapshot["age"] if snapshot else None
+        if snapshot:
+            for task in snapshot["tasks"]["described"]:
+                dated(task, snapshot)
+            about["count"] = snapshot["tasks"]["count"]
+            about["groups"] = snapshot["tasks"]["groups"]
+            about["tasks"] = [task for task in snapshot["tasks"]["described"] if _is(task, wanted)]
+        answer["loops"].append(about)
+    if wanted != "all" and not any(one.get("tasks") for one in answer["loops"]):
+        raise NotThere(f"process {process.pid} has no task {wanted!r} among those that it describes")
+    return answer
+
+
+def dated(task, snapshot):
+    """Adds for how long it waits, as seen from the snapshot's moment."""
+    if "since" in task:
+        task["waits"] = round(snapshot["at"] - task["since"] + snapshot["age"], 3)
+
+
+def _is(task, wanted):
+    return wanted == "all" or wanted in {
+        task["name"],
+        task["name"].removeprefix("Task-"),
+        task["coro"],
+        task["coro"].rpartition(".")[2],
+    }
+
+
+def tell(process, answer, wanted="all"):
+    """The same in words, line by line."""
+    yield heading(process)
+    for one in answer["loops"]:
+        yield ""
+        if one["blocked"]:
+            yield from blocked.tell(one["blocked"])
+            yield ""
+        if one["age"] is None:
+            yield f"Loop {one['number']}: has not lived long enough to leave a snapshot."
+            continue
+        if one["age"] > 1 and (not one["answered"] or not process.is_alive or process.is_stopped):
+            yield f"As of {words.seconds(one['age'])} {'before its end' if not process.is_alive else 'ago'}:"
+        tasks = one["tasks"]
+        told = tasks if wanted != "all" else tasks[:_MOST]
+        for task in told:
+            yield from about(task, one["age"])
+        if wanted == "all" and one["count"] > len(told):
+            yield f"{words.count(one['count'], 'task')} in all; by what they do:"
+            for group in one["groups"][:20]:
+                at = f" at {words.place(group['line'])}" if group["line"] else ""
+                yield f"  {group['count']:7,}  {group['coro']}()  {group['state']}{at}"
+        if not tasks:
+            yield "No tasks."
+
+
+def heading(process):
+    state = ""
+    if not process.is_alive:
+        seen = time.time() - (time.monotonic() - process.last_seen())
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seen))
+        state = f" · the process is gone; last seen {when}"
+    elif process.is_stopped:
+        state = " · STOPPED (SIGSTOP): what follows is as it was then"
+    return f"{process.pid} {process.title} · {process.runtime}{state}"
+
+
+def about(task, age):
+    """One task in words."""
+    waits = f", for at least {words.seconds(task['waits'])}" if task.get("waits", 0) >= 0.01 else ""
+    yield f"{words.task(task)} · {task['state']}{waits}"
+    for line in task["stack"]:
+        yield f"    {words.place(line)}"
+    if task["state"] in {"ready", "running"}:
+        yield "    is ready to run." if task["state"] == "ready" else "    is running."
+        return
+    if task["wait"] is None:
+        return
+    what, ends = words.wait(task["wait"], age or 0.0)
+    yield f"    waits for {what}"
+    yield f"    who could end it: {ends}"

@@ -1,0 +1,268 @@
+"""Programs in which something goes wrong, each in its own way, and healthy ones: ``python incidents.py NAME``.
+
+Each says "ready" when it has come so far. They run until somebody ends them.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+import ferrio
+
+
+def ready():
+    print("ready", flush=True)
+
+
+async def company():
+    """What an ordinary program does besides."""
+    while True:
+        await asyncio.sleep(0.05)
+
+
+# --- incidents -------------------------------------------------------------------------------------------------------
+
+
+async def blocking_call():
+    asyncio.get_running_loop().call_later(0.2, ready)
+    await asyncio.sleep(0.3)
+    time.sleep(300)
+
+
+async def cpu_loop():
+    asyncio.get_running_loop().call_later(0.2, ready)
+    await asyncio.sleep(0.3)
+    count_for_ever()
+
+
+def count_for_ever():
+    number = 0
+    while True:
+        number += 1
+
+
+async def gil():
+    def keep():
+        time.sleep(1.5)
+        ready()
+        keep_the_lock()
+
+    threading.Thread(target=keep, name="keeper", daemon=True).start()
+    await company()
+
+
+def keep_the_lock():
+    ctypes.PyDLL(None).usleep(ctypes.c_uint(300_000_000))
+
+
+async def lock():
+    the_lock = asyncio.Lock()
+
+    async def takes():
+        await the_lock.acquire()
+
+    async def wants():
+        async with the_lock:
+            pass
+
+    await asyncio.create_task(takes(), name="taker")
+    tasks = [asyncio.create_task(wants()) for _ in range(3)]
+    await asyncio.sleep(0.2)
+    ready()
+    await asyncio.wait(tasks)
+
+
+async def lost_future():
+    async def waits():
+        await asyncio.get_running_loop().create_future()
+
+    task = asyncio.create_task(waits())
+    await asyncio.sleep(0.2)
+    ready()
+    await task
+
+
+async def stuck_peer():
+    server = socket.create_server(("127.0.0.1", 0))
+
+    async def asks():
+        reader, writer = await asyncio.open_connection(*server.getsockname())
+        writer.write(b"hello\n")
+        await reader.readline()
+
+    task = asyncio.create_task(asks())
+    await asyncio.sleep(0.2)
+    ready()
+    await task
+
+
+async def executor_full():
+    tasks = [asyncio.create_task(asyncio.to_thread(time.sleep, 300)) for _ in range(60)]
+    await asyncio.sleep(0.2)
+    ready()
+    await asyncio.wait(tasks)
+
+
+async def timer_storm():
+    loop = asyncio.get_running_loop()
+
+    def again():
+        loop.call_later(0.001, again)
+
+    for _ in range(30):
+        again()
+    ready()
+    await company()
+
+
+async def task_leak():
+    never = asyncio.Event()
+    tasks = []
+
+    async def leaks():
+        await never.wait()
+
+    ready()
+    while True:
+        tasks += [asyncio.create_task(leaks()) for _ in range(20)]
+        await asyncio.sleep(0.02)
+
+
+async def slow_consumer():
+    queue = asyncio.Queue()
+
+    async def consumes():
+        while True:
+            await queue.get()
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(consumes())  # noqa: F841
+    ready()
+    while True:
+        for number in range(10):
+            queue.put_nowait(number)
+        await asyncio.sleep(0.01)
+
+
+async def dns_stall():
+    def never(*arguments, **options):
+        time.sleep(300)
+
+    socket.getaddrinfo = never
+
+    async def connects():
+        await asyncio.open_connection("example.invalid", 80)
+
+    task = asyncio.create_task(connects())
+    await asyncio.sleep(0.2)
+    ready()
+    await task
+
+
+async def signal_storm():
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, lambda: None)
+
+    def storm():
+        while True:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.0005)
+
+    threading.Thread(target=storm, daemon=True).start()
+    ready()
+    await company()
+
+
+# --- no incidents ----------------------------------------------------------------------------------------------------
+
+
+async def healthy():
+    """An echo server under traffic, periodic tasks, a lock, a queue, threads."""
+    the_lock, queue = asyncio.Lock(), asyncio.Queue(10)
+
+    async def echo(reader, writer):
+        while data := await reader.readline():
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+
+    async def talks():
+        reader, writer = await asyncio.open_connection(*address)
+        while True:
+            writer.write(b"hello\n")
+            await reader.readline()
+            await asyncio.sleep(0.002)
+
+    async def idles():
+        reader, _ = await asyncio.open_connection(*address)
+        await reader.readline()
+
+    async def produces():
+        while True:
+            await queue.put(1)
+            await asyncio.sleep(0.01)
+
+    async def consumes():
+        while True:
+            await queue.get()
+
+    async def locks():
+        while True:
+            async with the_lock:
+                await asyncio.sleep(0.005)
+
+    async def threads():
+        while True:
+            await asyncio.to_thread(time.sleep, 0.01)
+
+    everything = [talks() for _ in range(10)]
+    everything += [idles(), produces(), consumes(), locks(), locks(), threads(), company(), server.serve_forever()]
+    tasks = [asyncio.create_task(each) for each in everything]
+    await asyncio.sleep(0.5)
+    ready()
+    await asyncio.wait(tasks)
+
+
+async def asleep():
+    ready()
+    await asyncio.sleep(300)
+
+
+async def many():
+    async def sleeps():
+        await asyncio.sleep(300)
+
+    tasks = [asyncio.create_task(sleeps()) for _ in range(100_000)]
+    await asyncio.sleep(0)
+    ready()
+    await asyncio.wait(tasks)
+
+
+def forked():
+    """A process that has had a loop has a child with another."""
+    ferrio.run(asyncio.sleep(0))
+    child = os.fork()
+    if child:
+        time.sleep(0.5)
+        print(f"ready\n{child}", flush=True)
+        os.waitpid(child, 0)
+    else:
+        ferrio.run(in_the_child())
+
+
+async def in_the_child():
+    await asyncio.sleep(300)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "forked":
+        forked()
+    ferrio.run(globals()[sys.argv[1]]())

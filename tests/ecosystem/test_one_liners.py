@@ -116,3 +116,10 @@ def test_any_script(program, tmp_path):
     (tmp_path / "script.py").write_text(SAY + "asyncio.run(main())")
     ran = program("-m", "ferrio", tmp_path / "script.py")
     assert ran.wait() == 0 and ran.output == f"{LOOP}\n"
+
+
+def test_any_script_explained(program, tmp_path):
+    documented("python -m ferrio explain script.py")
+    (tmp_path / "script.py").write_text(SAY + "asyncio.run(main())")
+    ran = program("-m", "ferrio", "explain", tmp_path / "script.py")
+    assert ran.wait() == 0 and f"│ {LOOP}\n" in ran.output and "THE BILL" in ran.output

@@ -76,21 +76,7 @@ def who_is_told(callback):
     word = _TOLD.get(name_of(callback))
     if word is None and not is_inner(callback):
         word = f"{short_name(callback)}()"
-    if word == "asyncio.wait" and _in_wait_for(callback):
-        word = "wait_for"
     return word
-
-
-def _in_wait_for(callback):
-    """Whether ferrio's wait_for() of 3.11 hears of it, which waits as ``asyncio.wait`` does."""
-    waiter = getattr(getattr(_innermost(callback), "__self__", None), "waiter", None)
-    for wakeup, _context in getattr(waiter, "_callbacks", None) or ():
-        link = getattr(getattr(wakeup, "__self__", None), "get_coro", lambda: None)()
-        while isinstance(link, types.CoroutineType):
-            if link.cr_code.co_name == "wait_for":
-                return True
-            link = link.cr_await
-    return False
 
 
 def short(value, depth=2):

@@ -460,6 +460,7 @@ class Observer:
         """Notes where a suspended task stands, and what it waits for."""
         life.place, life.within = self._place(stand)
         life.link = stand.link
+        life.call = stand.calls[0][0] if stand.calls else None
         life.hops = any(name in HOPS for name, *_ in stand.calls)
         life.future = id(stand.future) if stand.future is not None else None
         if self._again is not None and stand.future is None:
@@ -508,6 +509,9 @@ class Observer:
                     "of": len(children),
                     "task": other.number,
                 }
+            if other.call == "wait_for" and any(life.number in leaf.get("tasks", ()) for leaf in leaves(wait)):
+                # It may wait as asyncio.wait() does.
+                tells = ["wait_for" if who == "asyncio.wait" else who for who in tells]
         # (asyncio.run() gathers what it cancels at the end; nobody wants to know.)
         if life.inner:
             event["inner"] = True

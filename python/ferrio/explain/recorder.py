@@ -48,6 +48,7 @@ class Life:
         self.because = None
         #: What of the library's it awaits, and whether that may wake it before it is over.
         self.link = None
+        self.call = None
         self.hops = False
         #: That it is ready, which is not told yet.
         self.news = None

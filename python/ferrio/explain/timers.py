@@ -27,12 +27,13 @@ class Timers:
         self._loop = loop
         self._new_number = new_number
         self._timers = {}  # the loop's number → Timer
-        self._of_futures = {}  # id of a future → the loop's number of the timer that ends it
+        self._of_futures = {}  # id of a future, or of what waits in its place → the loop's number of the timer that ends it
 
     def set(self, number, when, subject, owner):
         """A timer is set; ``subject`` is what becomes ready then."""
         timer = Timer(self._new_number(), when, _asked_for(when - self._loop().time()), owner)
         self._timers[number] = timer
+        self._of_futures[id(subject)] = number
         if isinstance(subject, asyncio.Handle):
             callback = subject._callback
             for argument in subject._args or ():
@@ -45,8 +46,6 @@ class Timers:
                 timer.calls = True
         elif type(subject).__name__ == "Timeout":
             timer.limit = True
-        elif type(subject).__name__ == "Waiting":
-            self._of_futures[id(subject.waiter)] = number
         return timer
 
     def get(self, number):

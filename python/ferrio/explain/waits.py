@@ -188,11 +188,8 @@ class Waits:
     def _wait_for(self, stand, subject, calls):
         # Up to 3.11 it runs what it waits for as a task, and waits on a future that this or a timer finishes.
         frame = calls[0][2]
-        inner = frame.f_locals.get("fut") if frame is not None else None
-        waiter = frame.f_locals.get("waiter") if frame is not None else None
-        if waiter is None and frame is not None:
-            # ferrio's has it in an object of its own.
-            waiter = getattr(frame.f_locals.get("waiting"), "waiter", None)
+        names = frame.f_locals if frame is not None else {}
+        inner, waiter = names.get("fut"), names.get("waiting") or names.get("waiter")
         if isinstance(inner, asyncio.Task) and waiter is not None:
             timer = self._observer.timers.wait(waiter)
             task = self._tasks([inner])

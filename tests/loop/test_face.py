@@ -533,7 +533,9 @@ def test_a_loop_that_spins_lets_other_threads_run_and_hears_them():
     async def main():
         for _ in range(3):
             future = loop.create_future()
-            thread = threading.Thread(target=lambda future=future: loop.call_soon_threadsafe(future.set_result, "heard"))
+            thread = threading.Thread(
+                target=lambda future=future: loop.call_soon_threadsafe(future.set_result, "heard")
+            )
             thread.start()
             assert await future == "heard"
             thread.join()

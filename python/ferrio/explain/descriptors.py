@@ -1,11 +1,10 @@
 """What the loop watches: which socket or pipe a number is, who its peer is, and when its bytes have arrived."""
 
 import asyncio
-import os
-import socket
 
 from . import kernel
 from .callbacks import is_inner, short_name
+from .copies import socket_at
 from .waits import address
 
 
@@ -83,7 +82,7 @@ def _about(fd, who):
 
 def _own_address(fd):
     try:
-        with socket.socket(fileno=os.dup(fd)) as copy:
+        with socket_at(fd) as copy:
             return address(copy.getsockname())
     except OSError:
         return None

@@ -3,12 +3,13 @@
 Elsewhere than on Linux, and for what arrived before it was told, nobody knows.
 """
 
-import os
 import platform
 import socket
 import struct
 import sys
 import time
+
+from .copies import socket_at
 
 _SO_TIMESTAMPING = 37
 _ARRIVAL_BY_KERNEL = (1 << 3) | (1 << 4)
@@ -22,7 +23,7 @@ def keep_time(fd):
     if not _KNOWS:
         return False
     try:
-        with socket.socket(fileno=os.dup(fd)) as copy:
+        with socket_at(fd) as copy:
             if copy.type != socket.SOCK_STREAM or copy.family not in _FAMILIES:
                 return False
             copy.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPING, _ARRIVAL_BY_KERNEL)
@@ -35,7 +36,7 @@ def age(fd):
     """How many seconds ago the first bytes that wait at a socket arrived; None if nobody knows. Takes nothing."""
     flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
     try:
-        with socket.socket(fileno=os.dup(fd)) as copy:
+        with socket_at(fd) as copy:
             _, notes, _, _ = copy.recvmsg(1, socket.CMSG_SPACE(_TIMES.size), flags)
     except OSError:
         return None

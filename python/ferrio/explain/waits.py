@@ -6,12 +6,11 @@ is not recognised is a future, and is called that.
 
 import asyncio
 import gc
-import os
-import socket
 import types
 import weakref
 
 from . import places
+from .copies import socket_at
 
 _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
 _STEPS = {"async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "anext_awaitable"}
@@ -345,7 +344,7 @@ def address(name):
 def _peer_of(fd):
     """The peer of a socket that is only known by its number, or None."""
     try:
-        with socket.socket(fileno=os.dup(fd)) as copy:
+        with socket_at(fd) as copy:
             return address(copy.getpeername())
     except OSError:
         return None

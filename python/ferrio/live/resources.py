@@ -5,9 +5,7 @@ import asyncio
 import contextlib
 import functools
 import linecache
-import os
 import socket
-import stat
 import struct
 import sys
 import weakref
@@ -18,6 +16,7 @@ try:
 except ImportError:  # no such calls there
     fcntl = None
 
+from ..explain.copies import socket_at
 from ..explain.waits import address
 
 #: Where in Linux's ``struct tcp_info`` stands how many milliseconds ago something was last sent and received, and how many
@@ -122,13 +121,11 @@ def _of_transport(fd, transport):
 def _of_number(fd):
     about = _bytes(fd)
     with contextlib.suppress(OSError):
-        # Asked first: a number that is no socket's would be copied, and the copy lost.
-        if stat.S_ISSOCK(os.fstat(fd).st_mode):
-            with socket.socket(fileno=os.dup(fd)) as copy:
-                about["own"] = address(copy.getsockname())
-                about["peer"] = address(copy.getpeername())
-                if copy.type == socket.SOCK_STREAM and copy.family in (socket.AF_INET, socket.AF_INET6):
-                    about |= _idle(copy)
+        with socket_at(fd) as copy:
+            about["own"] = address(copy.getsockname())
+            about["peer"] = address(copy.getpeername())
+            if copy.type == socket.SOCK_STREAM and copy.family in (socket.AF_INET, socket.AF_INET6):
+                about |= _idle(copy)
     return about
 
 

@@ -141,6 +141,8 @@ def _behind(callback):
         return [owner]
     if isinstance(owner, asyncio.TaskGroup):
         return [owner._parent_task] if owner._parent_task is not None else []
+    if isinstance(owner, getattr(asyncio.tasks, "_AsCompletedIterator", ())):
+        return _futures([owner._done])
     if isinstance(callback, functools.partial):
         return [*_behind(callback.func), *_futures(callback.args)]
     if isinstance(callback, types.FunctionType):

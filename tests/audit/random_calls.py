@@ -526,6 +526,8 @@ def descriptors():
 
 def run_seed(seed, steps):
     """Runs one seed; returns what is wrong afterwards."""
+    # The first loop that runs opens what the process keeps (where its stacks are written for whoever looks at it).
+    ferrio.run(asyncio.sleep(0))
     open_before, threads_before = descriptors(), threading.active_count()
     faulthandler.dump_traceback_later(PATIENCE, exit=True)
     chaos = Chaos(seed, steps)

@@ -302,7 +302,8 @@ def test_thousands_of_random_rounds_leave_nothing_behind(loop, run, tmp_path, se
         await soak.run(SECONDS)
         rounds = sum(soak.rounds.values())
         assert rounds > 1000 and min(soak.rounds.values()) > 0, soak.rounds
-        assert len(open_descriptors()) == len(descriptors)
+        # (Fewer are no leak: on a busy machine the warm-up may have been closing some still.)
+        assert len(open_descriptors()) <= len(descriptors)
         assert threading.active_count() == threads
         more = counted_objects() - objects
         assert max(more.pop("TimerHandle", 0), more.pop("Context", 0)) < CANCELLED_TIMERS_ALLOWED

@@ -347,14 +347,15 @@ def test_the_program_sees_the_streams_that_it_would_have_seen(program):
 
         asyncio.run(main())
     """)
-    events = events_of("--fast", path)
+    events = events_of("--fast", path, PYTHONUNBUFFERED="1")
     told = "".join(event["output"] for event in events if event["event"] == "output")
     plain = subprocess.run(
         [sys.executable, path],
         capture_output=True,
         encoding="utf-8",
         timeout=30,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        # Unbuffered: a story has what is written when it is written, be it as text or as bytes.
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"},
     )
     assert told == plain.stdout
 

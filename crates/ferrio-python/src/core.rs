@@ -31,7 +31,6 @@ use crate::awaitable::OwnedWaker;
 use crate::errors::from_io;
 #[cfg(unix)]
 use crate::event_loop::signals;
-use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
 use crate::observing;
@@ -556,7 +555,7 @@ impl Host for PyHost {
     }
 
     fn park<R: Send>(py: Python<'_>, wait: impl FnOnce() -> R + Send) -> R {
-        exit::detached(py, wait)
+        py.detach(wait)
     }
 
     fn wait_failed(_engine: &Engine<Self>, py: Python<'_>, error: io::Error) -> PyResult<()> {

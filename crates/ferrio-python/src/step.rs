@@ -17,8 +17,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::event_loop::{CONTEXT, Loop};
+use crate::ffi::call;
 use crate::ffi::context::run_in;
-use crate::ffi::exit;
 use crate::ffi::method::Arguments;
 use crate::handle;
 
@@ -123,8 +123,8 @@ impl TaskStep {
     pub fn run<'py>(self, py: Python<'py>, the_loop: impl FnOnce() -> Option<Bound<'py, PyAny>>) -> PyResult<()> {
         let callable = self.callable.bind(py);
         let ran = run_in(py, self.context.bind(py), || match &self.future {
-            None => exit::call_alone(callable),
-            Some(future) => exit::call_with(callable, future.bind(py)),
+            None => call::call_alone(callable),
+            Some(future) => call::call_with(callable, future.bind(py)),
         });
         let Err(error) = ran else { return Ok(()) };
         match the_loop() {

@@ -30,8 +30,8 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::{Confined, Core, done_future, ends_the_run, new_future, panic_message};
+use crate::ffi::call;
 use crate::ffi::context::run_in;
-use crate::ffi::exit;
 
 use wakers::BorrowedWaker;
 
@@ -172,7 +172,7 @@ impl Awaitable {
             Some(cancelled) => cancelled.into_bound(py),
             None => done_future(py, &this.core)?,
         };
-        let called = run_in(py, context.bind(py), || exit::call_with(wakeup.bind(py), &outcome));
+        let called = run_in(py, context.bind(py), || call::call_with(wakeup.bind(py), &outcome));
         called.map(drop)
     }
 

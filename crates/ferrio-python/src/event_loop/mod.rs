@@ -42,6 +42,7 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::Core;
+use crate::ffi::exit;
 use crate::ffi::guarded::Guarded;
 use crate::imports::{Imports, imports};
 
@@ -107,7 +108,8 @@ impl Loop {
         let core = &this.get().core;
         check_may_run(this)?;
         let running = Running::enter(this)?;
-        let result = core.engine()?.run(this.py());
+        let engine = core.engine()?;
+        let result = exit::parked_at_exit(|| engine.run(this.py()));
         running.leave()?;
         result
     }

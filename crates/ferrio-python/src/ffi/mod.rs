@@ -6,6 +6,7 @@ pub mod bound_method;
 pub mod buffer;
 pub mod bytes;
 pub mod c_method;
+pub mod call;
 pub mod construct;
 pub mod context;
 pub mod error;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::core::Core;
 use crate::event_loop::Loop;
-use crate::ffi::{error, exit};
+use crate::ffi::error;
 use crate::imports::imports;
 
 /// Runs the callback in its context, unless it was cancelled. An exception goes to the loop's exception handler;
@@ -50,9 +50,9 @@ pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
         } else {
             let result = if (*object).many.is_null() {
                 let count = (*object).count as usize | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-                exit::vectorcall((*object).callback, (*object).arguments.as_ptr(), count)
+                ffi::PyObject_Vectorcall((*object).callback, (*object).arguments.as_ptr(), count, ptr::null_mut())
             } else {
-                exit::call((*object).callback, (*object).many)
+                ffi::PyObject_Call((*object).callback, (*object).many, ptr::null_mut())
             };
             leave((*object).context, result.is_null());
             result

@@ -14,7 +14,7 @@ use pyo3::types::PyBytes;
 use super::{DatagramTransport, State};
 use crate::core::{Job, READ_SIZE};
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
-use crate::ffi::exit::call_method;
+use crate::ffi::call::call_method;
 use crate::transports::address::RawAddress;
 
 /// How many datagrams are read without a look at anything else.

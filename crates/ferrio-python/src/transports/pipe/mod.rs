@@ -26,8 +26,8 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::{Call, Core, Job};
 use crate::errors::from_io;
+use crate::ffi::call::call_method;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::exit::call_method;
 use crate::transports::common::warn_unclosed;
 
 pub use reading::ReadPipe;

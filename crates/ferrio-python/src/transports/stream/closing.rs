@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use super::{Socket, StreamTransport};
 use crate::core::Job;
-use crate::ffi::exit::call_method;
+use crate::ffi::call::call_method;
 use crate::imports::imports;
 use crate::server::ServerCore;
 use crate::transports::common::{fail_waiter, warn_unclosed};

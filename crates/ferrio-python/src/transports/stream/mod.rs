@@ -27,8 +27,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::core::{Confined, Core};
+use crate::ffi::call::call_method;
 use crate::ffi::context::{copy_current, run_in};
-use crate::ffi::exit::call_method;
 use crate::ffi::whole;
 use crate::streams::StreamReaderProtocol;
 use crate::transports::address::RawAddress;

@@ -18,7 +18,7 @@ use pyo3::types::PyBytes;
 use super::StreamTransport;
 use crate::core::Job;
 use crate::errors::from_io;
-use crate::ffi::exit::call_method;
+use crate::ffi::call::call_method;
 use crate::imports::imports;
 use crate::transports::common::{WARN_AFTER_LOST_WRITES, settle_waiter};
 

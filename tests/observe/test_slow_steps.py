@@ -249,7 +249,8 @@ def test_the_thread_does_not_keep_the_process_alive_and_a_fork_does_not_warn():
     child = os.fork()
     ferrio.run(main()) if child else loop.run_until_complete(main())
     names = [thread.name for thread in threading.enumerate()]
-    print("child" if not child else "parent", names.count("ferrio-slow-steps"), flush=True)
+    line = f"{'parent' if child else 'child'} {names.count('ferrio-slow-steps')}\\n"
+    os.write(1, line.encode())  # in one piece
     if child:
         assert os.waitpid(child, 0)[1] == 0
     """

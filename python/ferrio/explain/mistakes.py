@@ -249,9 +249,12 @@ def _closing(recorder, original):
 
 
 def is_inside(task, lock):
-    """Whether a suspended task is inside of ``async with lock``: then its coroutine holds the lock's way out."""
+    """Whether a suspended task is inside of ``async with lock``: then its coroutine holds the lock's way out, as a bound
+    method, or, since CPython 3.14, as a function and after it what it is to be called with."""
     for coroutine in chain(task.get_coro()):
-        for held in gc.get_referents(coroutine):
-            if getattr(held, "__name__", "") == "__aexit__" and getattr(held, "__self__", None) is lock:
-                return True
+        held = gc.get_referents(coroutine)
+        for exit_, following in zip(held, [*held[1:], None]):
+            if getattr(exit_, "__name__", "") == "__aexit__":
+                if following is lock or getattr(exit_, "__self__", None) is lock:
+                    return True
     return False

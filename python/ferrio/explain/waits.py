@@ -305,13 +305,15 @@ def _name(subject):
 
 def _shielded(future):
     """What ``shield()`` stands before, if the future is its."""
+    # Since CPython 3.14 it keeps the task that called it as well.
+    callers = getattr(future, "_asyncio_awaited_by", None) or ()
     for callback, *_ in getattr(future, "_callbacks", None) or ():
         if getattr(callback, "__name__", "") == "_outer_done_callback":
             # asyncio's is a closure, ferrio's a method of a native object.
             held = [cell.cell_contents for cell in getattr(callback, "__closure__", None) or ()]
             held += gc.get_referents(getattr(callback, "__self__", None))
             for inner in held:
-                if isinstance(inner, asyncio.Future) and inner is not future:
+                if isinstance(inner, asyncio.Future) and inner is not future and inner not in callers:
                     return inner
     return None
 

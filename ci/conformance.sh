@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # CPython's asyncio tests on ferrio, on every Python that ferrio supports and this machine has, and on 3.14 and 3.15 from Debian sid.
-# Twice each: the loop alone, and with ferrio's queues, locks, streams, gather, … installed (--native). If there are options, once,
-# with these; they are those of tests/conformance/run.py.
+# Twice each: the loop alone, and with ferrio's queues, locks, streams, gather, … installed (--native); what fails is run once more,
+# alone. If there are options, once, with these; they are those of tests/conformance/run.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,7 +13,7 @@ conformance() { # conformance COMMAND-PREFIX... PYTHON: build, run, remember a f
         "${prefix[@]}" make --silent conformance PROFILE="${PROFILE:-fast}" PYTHON="$python" OPTIONS="$options" || failed+=("$python $options")
     done
 }
-runs=("" --native)
+runs=(--rerun "--native --rerun")
 if (($#)); then runs=("$*"); fi
 
 for version in 3.11 3.12 3.13; do

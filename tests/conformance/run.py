@@ -4,6 +4,7 @@
     python tests/conformance/run.py --only test_sock     those whose id contains the words (or matches the pattern)
     python tests/conformance/run.py --factory asyncio    the same tests on the stock loop, for comparison
     python tests/conformance/run.py --native             with ferrio's queues, locks, streams, gather, … installed as well
+    python tests/conformance/run.py --rerun              what failed is run once more, alone, and named if it passes then
 
 Every test whose failure is not excepted in exceptions.toml must pass, every excepted test must fail, and every class of tests that is not
 named there as making no loop must have made one of the factory's. Tests are bounded in time: a hang is a failure. Details are left in
@@ -82,9 +83,10 @@ class Exceptions:
 class Job:
     """The tests of one module, run in as many processes as hangs and crashes make necessary."""
 
-    def __init__(self, module, options, exceptions, directory):
+    def __init__(self, module, options, exceptions, directory, only=None):
         self.module = module
         self.options = options
+        self.only = only or options.only
         self.left_out = exceptions.left_out
         self.directory = directory
         self.results = {}
@@ -107,7 +109,7 @@ class Job:
             "module": self.module,
             "factory": self.options.factory,
             "native": self.options.native,
-            "only": self.options.only,
+            "only": self.only,
             "leave_out": self.left_out,
             "done": list(self.results),
             "timeout": self.options.timeout,
@@ -167,6 +169,22 @@ class Job:
             return True
         self.results[running] = dict(outcome=outcome, detail=detail, seconds=0, loops=1, stock_loops=0)
         return False
+
+
+def rerun(jobs, options, exceptions, directory):
+    """Runs what failed once more, one after the other: many of these tests measure time, and mind a loaded machine.
+
+    As with CPython's own `--rerun`, a test that passes now has passed. Returns their names.
+    """
+    passed = []
+    for job in jobs:
+        failed = [test for test, got in job.results.items() if got["outcome"] in BAD and not exceptions.of(test)]
+        for test in failed:
+            again = Job(job.module, options, exceptions, directory, only=[test]).run().results.get(test)
+            if again is not None and again["outcome"] == "passed":
+                job.results[test] = again
+                passed.append(test)
+    return passed
 
 
 def kill_group(leader):
@@ -256,6 +274,7 @@ def parse(arguments):
         "--timeout", type=float, default=30, metavar="SECONDS", help="for one test (default: %(default)s)"
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes at a time (default: %(default)s)")
+    parser.add_argument("--rerun", action="store_true", help="run what failed once more, alone")
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of text")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line for each test, and the tracebacks")
     options = parser.parse_args(arguments)
@@ -303,6 +322,8 @@ def main(arguments=None):
 
     if not any(job.results for job in jobs):
         sys.exit("no test matches: " + " ".join(options.only))
+    for test in rerun(jobs, options, exceptions, directory) if options.rerun else ():
+        say(f"passed when run once more, alone: {test}")
     report = Report(jobs, exceptions, options)
     path = report.write(directory)
     if options.json:

@@ -26,28 +26,6 @@ def path(count):
     return register
 
 
-@path(20_000)
-def interpreter(loop, aio, count):
-    """No path of a loop: what Python code costs on this interpreter, by which the figures of another are converted."""
-    table = {}
-
-    class Point:
-        def __init__(self, x):
-            self.x = x
-
-        def moved(self, by):
-            return Point(self.x + by)
-
-    async def coroutine(point):
-        return point.moved(1)
-
-    for i in range(count):
-        try:
-            coroutine(Point(i)).send(None)
-        except StopIteration as stop:
-            table[i % 100] = (stop.value, f"{i}")
-
-
 @path(2_000)
 def call_soon(loop, aio, count):
     def step():
@@ -90,6 +68,31 @@ def call_later_and_cancel(loop, aio, count):
         loop.call_later(60, loop.stop).cancel()
     loop.call_soon(loop.stop)
     loop.run_forever()
+
+
+@path(1_000)
+def add_and_remove_reader(loop, aio, count):
+    left, right = socket.socketpair()
+    with left, right:
+        for _ in range(count):
+            loop.add_reader(left, loop.stop)
+            loop.remove_reader(left)
+
+
+@path(1_000)
+def reader(loop, aio, count):
+    def readable():
+        nonlocal count
+        count -= 1
+        if not count:
+            loop.stop()
+
+    left, right = socket.socketpair()
+    with left, right:
+        right.send(b"never read, so that every turn finds it")
+        loop.add_reader(left, readable)
+        loop.run_forever()
+        loop.remove_reader(left)
 
 
 @path(300)

@@ -1,8 +1,9 @@
-"""`make demo`: ferrio at work, in three parts.
+"""`make demo`: ferrio at work, in four parts.
 
 1. An unmodified asyncio script run by ferrio.
-2. An HTTP service on ferrio, answering a client over a socket.
-3. The same service on asyncio and uvloop beside it: requests per second, and server CPU per request.
+2. What the loop does in such a script, told by `ferrio explain`.
+3. An HTTP service on ferrio, answering a client over a socket.
+4. The same service on asyncio and uvloop beside it: requests per second, and server CPU per request.
 """
 
 import contextlib
@@ -50,8 +51,17 @@ def script():
         sys.exit("demo: expected ferrio's loop and elapsed times of 3, 2, 2 and 2 s")
 
 
+def explanation():
+    heading("2. What happens at an await")
+    command = python("-m", "ferrio", "explain", "--fast", "tests/explain/programs/kettles.py")
+    story = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    print(story.stdout, end="")
+    if story.returncode != 0 or "side by side it took 2 s" not in story.stdout:
+        sys.exit("demo: expected the story of a script that takes 2 s")
+
+
 def service():
-    heading("2. An HTTP service (uvicorn, httptools) and a client")
+    heading("3. An HTTP service (uvicorn, httptools) and a client")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = python(
@@ -86,7 +96,7 @@ def get(port):
 
 
 def comparison():
-    heading("3. The same service on three loops")
+    heading("4. The same service on three loops")
     present, absent = loops.split(["asyncio", "uvloop", "ferrio"])
 
     row = "uvicorn, hello x 64"
@@ -115,5 +125,6 @@ def comparison():
 
 if __name__ == "__main__":
     script()
+    explanation()
     service()
     comparison()

@@ -14,6 +14,7 @@ import weakref
 from . import mistakes, places
 from .callbacks import is_inner, name_of, outcome, short_name, who_is_told
 from .descriptors import Descriptors
+from .sleep import Sleep
 from .timers import Timers
 from .waits import HOPS, Stand, Waits, leaves
 
@@ -23,8 +24,6 @@ _MEMORY = 100_000
 #: asyncio's own coroutines that it runs as tasks without being asked to.
 _ERRANDS = {"shutdown_asyncgens", "shutdown_default_executor", "_cancel_all_tasks"}
 _ERRAND_FILES = ("connecting.py", "servers.py", "sendfile.py")
-
-_FROM_OUTSIDE = {"timer", "socket", "thread", "signal", "child"}
 
 
 def _told(method):
@@ -58,6 +57,7 @@ class Observer:
         self.timers = Timers(self._loop, recorder.new_timer)
         self.descriptors = Descriptors(self._loop, self.virtual)
         self.waits = Waits(self)
+        self.sleep = Sleep(self)
         self.jobs = {}  # id of a future → what its thread does
         #: Our own time (see Recorder.own_time) when the loop called.
         self.own_now = recorder.own_time()
@@ -77,8 +77,6 @@ class Observer:
         self._by_end = []  # whom the end of the current task makes ready
         self._tells = []
         self._again = None  # the current task was put back into the queue: when
-        self._slept = None  # the sleep that is not told to be over yet
-        self._woke = 0.0  # when the operating system has last answered, by the loop's clock
         self._scheduled = {}  # id of a handle → (how, place) of a callback of the user's
         loop._observe(self)
         self.tell({"event": "loop", "what": "made"})
@@ -95,7 +93,7 @@ class Observer:
     def tell(self, event):
         """Passes an event on. What was held back comes first."""
         if event["event"] != "asleep":
-            self._end_sleep()
+            self.sleep.tell_end()
         self.deliver()
         self.surface()
         self.recorder.emit(self, event)
@@ -128,7 +126,7 @@ class Observer:
     @_told
     def queued(self, subject, kind, payload):
         cause = self._cause(kind, payload)
-        self._note_news(kind, payload, cause)
+        self.sleep.note(kind, payload, cause)
         task = task_of(subject)
         if task is None:
             self._queued_callback(subject, kind)
@@ -175,7 +173,7 @@ class Observer:
             life, event, unkept = self._newborn.pop(0)
             self.recorder.baptise(life)
             self.surface()
-            self._end_sleep()
+            self.sleep.tell_end()
             self.recorder.emit(self, event)
             if unkept is not None:
                 mistakes.unkept(self, life, *unkept)
@@ -401,12 +399,12 @@ class Observer:
         if not self.is_told(life):
             return
         if news is not None:
-            self._end_sleep()
+            self.sleep.tell_end()
             self.recorder.emit(self, news)
         if event["event"] == "resume" and life.goes_on_inside():
             event["inside"] = True
             event.pop("raises", None)
-        self._end_sleep()
+        self.sleep.tell_end()
         self.recorder.emit(self, event)
 
     @_told
@@ -532,81 +530,11 @@ class Observer:
     @_told
     def sleeps(self, timer):
         self.deliver()
-        if self._slept is not None:
-            # It woke for errands only: in the story it sleeps on.
-            self._slept["causes"].clear()
-            self._slept["until"] = None
-            return
-        waiting = [life for life in self.lives() if life.state == "waiting"]
-        if waiting and not any(map(self.is_told, waiting)):
-            # asyncio.run() cleans up.
-            return
-        since = self.recorder.now(self)
-        self.descriptors.refresh()
-        until = None
-        if timer is not None:
-            number, when = timer
-            known = self.timers.get(number)
-            until = {"timer": known.number if known else None, "in": self.timers.left(when)}
-            if known is not None and known.owner is not None and known.owner.number:
-                until["task"] = known.owner.number
-            if known is not None and known.limit:
-                until["limit"] = True
-        waits = [(life, wait) for life in waiting for wait in self._present(life)]
-        event = {"event": "asleep", "until": until, "watches": self.descriptors.watched(waits)}
-        threads = [wait["job"] for _, wait in waits if wait["kind"] == "thread"]
-        if threads:
-            event["threads"] = list(dict.fromkeys(threads))
-        children = [wait["pid"] for _, wait in waits if wait["kind"] == "child"]
-        if children:
-            event["children"] = list(dict.fromkeys(children))
-        self.tell(event)
-        self._slept = {"causes": [], "since": since, "until": None}
-
-    def _present(self, life):
-        """What a task waits for now: of a connection that was just asked for, the socket is there only by now."""
-        task = life.task()
-        if life.hops and task is not None and life.wait["kind"] == "future":
-            life.wait = self.waits.of(task, Stand(task))
-        return leaves(life.wait)
+        self.sleep.begin(timer)
 
     @_told
     def wakes(self):
-        self._woke = self.loop.time()
-        if self._slept is not None:
-            self._slept["until"] = self.recorder.now(self)
-
-    def _note_news(self, kind, payload, cause):
-        """Something is queued: if the loop has just woken up, this is why."""
-        if self._slept is None or self._slept["until"] is None or self.step is not None:
-            return
-        if cause["kind"] not in _FROM_OUTSIDE:
-            return
-        cause = dict(cause)
-        if kind == "timer":
-            timer = self.timers.get(payload)
-            if timer is not None and not self.virtual:
-                cause["late"] = round(max(0.0, self._woke - timer.when), 9)
-        if kind == "descriptor":
-            cause |= self.descriptors.news(cause, self.recorder.now(self))
-        if kind == "thread":
-            jobs = {wait["job"] for life in self.lives() if life.state == "waiting"
-                    for wait in leaves(life.wait) if wait["kind"] == "thread"}  # fmt: skip
-            if len(jobs) == 1:
-                cause["job"] = jobs.pop()
-        if cause not in self._slept["causes"]:
-            self._slept["causes"].append(cause)
-
-    def _end_sleep(self):
-        slept = self._slept
-        if slept is None or slept["until"] is None:
-            return
-        self._slept = None
-        event = {"event": "awake", "slept": round(max(0.0, slept["until"] - slept["since"]), 9), "by": slept["causes"]}
-        late = [cause["late"] for cause in slept["causes"] if "late" in cause]
-        if late:
-            event["late"] = late[0]
-        self.recorder.emit(self, event, at=slept["until"])
+        self.sleep.end()
 
     def _cause(self, kind, payload):
         """A Cause, from what the loop says of it."""

@@ -1,6 +1,7 @@
 //! The record: what a loop leaves in its process's page, seen through the page's file as another process sees it.
 #![cfg(all(target_os = "linux", feature = "recorder"))]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ferrio::cause;
@@ -12,7 +13,14 @@ fn view() -> View {
     View::open(&path).expect("this process's page")
 }
 
-/// The loop that this thread runs: tests run side by side in one process.
+/// All tests of this process share one page, which has places for so many loops and one wanted level: whoever makes loops
+/// holds this.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The loop that this thread runs.
 fn own_loop() -> LoopView {
     // SAFETY: no arguments, cannot fail.
     let thread = unsafe { libc::gettid() } as u32;
@@ -22,6 +30,7 @@ fn own_loop() -> LoopView {
 
 #[test]
 fn pulse_counts_steps_turns_sleeps_and_lateness() {
+    let _alone = alone();
     let counters = ferrio::run(async {
         for _ in 0..5 {
             ferrio::sleep(Duration::from_millis(2)).await;
@@ -37,6 +46,7 @@ fn pulse_counts_steps_turns_sleeps_and_lateness() {
 
 #[test]
 fn a_turn_that_holds_the_others_up_is_counted_once() {
+    let _alone = alone();
     let before_and_after = ferrio::run(async {
         ferrio::sleep(Duration::from_millis(1)).await;
         let before = own_loop().slow_turns;
@@ -51,6 +61,7 @@ fn a_turn_that_holds_the_others_up_is_counted_once() {
 
 #[test]
 fn flight_keeps_wakes_and_steps_with_their_causes() {
+    let _alone = alone();
     let records = ferrio::run(async {
         recorder::want(Level::Flight);
         // The loop heeds it at its next look.
@@ -88,6 +99,7 @@ fn a_file_that_is_no_page_is_refused() {
 
 #[test]
 fn the_file_is_its_users_alone() {
+    let _alone = alone();
     use std::os::unix::fs::MetadataExt;
     ferrio::run(async {});
     let path = recorder::path().expect("this machine has a tmpfs");
@@ -97,6 +109,7 @@ fn the_file_is_its_users_alone() {
 
 #[test]
 fn more_loops_than_slots_run_all_the_same() {
+    let _alone = alone();
     let loops: Vec<_> = (0..40).map(|_| ferrio::Loop::new().expect("a poller")).collect();
     for one in &loops {
         one.run(ferrio::sleep(Duration::from_micros(10)));

@@ -4,6 +4,9 @@ import asyncio
 
 from .callbacks import is_inner
 
+#: What a timer calls, or wakes, that ends a wait before it has what it waits for: of asyncio's, and ferrio's.
+_LIMITS = {"_on_timeout", "_release_waiter", "_handle_timeout", "Timeout", "Waiting", "Completing"}
+
 
 class Timer:
     """A timer that is set."""
@@ -39,13 +42,12 @@ class Timers:
             for argument in subject._args or ():
                 if isinstance(argument, asyncio.Future):
                     self._of_futures[id(argument)] = number
-            if getattr(callback, "__name__", "") == "_on_timeout":
-                timer.limit = True
-            elif not is_inner(callback):
+            timer.limit = getattr(callback, "__name__", "") in _LIMITS
+            if not timer.limit and not is_inner(callback):
                 timer.owner = None
                 timer.calls = True
-        elif type(subject).__name__ == "Timeout":
-            timer.limit = True
+        else:
+            timer.limit = type(subject).__name__ in _LIMITS
         return timer
 
     def get(self, number):

@@ -182,7 +182,10 @@ class Waits:
     def _wait(self, stand, subject, calls):
         _, _, frame = calls[-1] if calls[-1][2] is not None else calls[0]
         futures = frame.f_locals.get("fs") if frame is not None else None
-        return {"kind": "task", **self._numbers(futures), "wait": True} if futures else None
+        if not futures:
+            return None
+        tasks = {"kind": "task", **self._numbers(futures), "wait": True}
+        return self._until(tasks, stand.future)
 
     def _wait_for(self, stand, subject, calls):
         # Up to 3.11 it runs what it waits for as a task, and waits on a future that this or a timer finishes.
@@ -190,10 +193,13 @@ class Waits:
         names = frame.f_locals if frame is not None else {}
         inner, waiter = names.get("fut"), names.get("waiting") or names.get("waiter")
         if isinstance(inner, asyncio.Task) and waiter is not None:
-            timer = self._observer.timers.wait(waiter)
-            task = self._tasks([inner])
-            return {"kind": "any", "of": [task, timer | {"limit": True}]} if timer else task
+            return self._until(self._tasks([inner]), stand.future)
         return None
+
+    def _until(self, what, future):
+        """A Wait that ends with ``future``, which a timer may finish before."""
+        timer = self._observer.timers.wait(future)
+        return {"kind": "any", "of": [what, timer | {"limit": True}]} if timer else what
 
     def _thread(self, stand, subject, calls):
         return {"kind": "thread", "job": self._observer.jobs.get(id(stand.future), "a call")}

@@ -50,13 +50,15 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
     #: For tools that look into asyncio's loop: which descriptors are watched, and by which handles.
     _selector = _Computed(Loop._watched_descriptors)
 
+    # Here because close() needs them, also of a loop whose __init__() has failed.
+    #: Whether slow steps are reported without debug mode.
+    _is_watched = False
+    _default_executor = None
+
     def __init__(self, *, clock="real", spin=0.0):
         super().__init__(clock=clock, spin=spin)
         self._slow_callback_duration = 0.1
-        # Whether slow steps are reported without debug mode.
-        self._is_watched = False
         self._exception_handler = None
-        self._default_executor = None
         self._executor_shutdown_called = False
         self._asyncgens = weakref.WeakSet()
         self._asyncgens_shutdown_called = False

@@ -225,18 +225,18 @@ def test_the_page_is_made_of_the_record(flight, recorded):
 
 SERVICE = """
 import asyncio
+import itertools
 from ferrio import _ferrio
 
 async def beat():
-    while True:
+    for beats in itertools.count():
         await asyncio.sleep(0.002)
+        if beats == 50:
+            print("ready", flush=True)
 
 async def main():
     _ferrio.want_level("flight")
-    task = asyncio.create_task(beat())
-    await asyncio.sleep(0.1)
-    print("ready", flush=True)
-    await task
+    await asyncio.create_task(beat())
 
 asyncio.run(main())
 """

@@ -1,6 +1,7 @@
 """`loop._observe()` tells of everything that happens in a loop, and `clock="virtual"` makes waiting take no time."""
 
 import asyncio
+import gc
 import signal
 import socket
 import time
@@ -111,6 +112,21 @@ def test_an_unknown_clock_is_refused():
         ferrio.EventLoop(clock="sundial")
     with pytest.raises(TypeError):
         ferrio.EventLoop(3)
+
+
+def test_a_loop_whose_init_fails_is_closed_without_a_further_error(monkeypatch):
+    reported = []
+    monkeypatch.setattr("sys.unraisablehook", lambda problem: reported.append(problem.exc_value))
+
+    class Failing(ferrio.EventLoop):
+        def __init__(self):
+            raise LookupError
+
+    with pytest.warns(ResourceWarning, match="unclosed event loop"):
+        with pytest.raises(LookupError):
+            Failing()
+        gc.collect()
+    assert reported == []
 
 
 def test_a_subclass_may_take_arguments_of_its_own():

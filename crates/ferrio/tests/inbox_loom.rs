@@ -1,6 +1,6 @@
 //! The inbox and its wake under the interleavings of the threads that use them (`ci/loom.sh`).
 //!
-//! The file under test is compiled into this one with loom's atomics in place of the processor's. Messages carry a cell
+//! The file under test is compiled into this one with loom's lock and atomics in place of the system's. Messages carry a cell
 //! that loom watches: reading one without the writer's having happened before is an error, as is a loop that sleeps
 //! for ever.
 #![cfg(loom)]
@@ -85,7 +85,9 @@ impl Shared {
                     self.inbox.wake_up();
                 }
             }
-            values.extend(self.inbox.drain().map(|message| message.read()));
+            let mut messages = Vec::new();
+            self.inbox.drain(&mut messages);
+            values.extend(messages.iter().map(Message::read));
         }
         (values, announcements)
     }

@@ -8,10 +8,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
-use super::{Loop, creating, executors};
+use super::{Loop, creating, executors, watchers};
 use crate::core::{Core, Job};
 use crate::ffi::context::copy_current;
-use crate::ffi::method::{Arguments, KnownKeyword, guarded, install};
+use crate::ffi::method::{Arguments, KnownKeyword, guarded_untold, install};
 use crate::handle;
 use crate::imports::imports;
 use crate::step;
@@ -49,12 +49,13 @@ pub fn install_methods(py: Python<'_>) -> PyResult<()> {
     )?;
     install(&class, c"time", c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().", raw_time)?;
     executors::install_methods(py)?;
+    watchers::install_methods(&class)?;
     creating::install_methods(&class)
 }
 
 type Raw = *mut ffi::PyObject;
 
-/// Runs the body of a raw method of `Loop`.
+/// Runs the body of a raw method of `Loop`, which drops no `Py`.
 ///
 /// # Safety
 /// The pointers must be those of a method call by the interpreter on an instance of `Loop`.
@@ -66,7 +67,7 @@ unsafe fn method(
     names: Raw,
     body: impl for<'py> FnOnce(&Bound<'py, Loop>, Arguments<'_, 'py>) -> PyResult<Bound<'py, PyAny>>,
 ) -> Raw {
-    guarded(|py| {
+    guarded_untold(|py| {
         // SAFETY: as the caller promises; the method descriptor has checked the class.
         let (this, arguments) = unsafe {
             let this = Bound::<PyAny>::from_borrowed_ptr(py, this).cast_into_unchecked::<Loop>();

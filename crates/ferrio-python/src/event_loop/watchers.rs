@@ -3,86 +3,114 @@
 use ferrio::Direction;
 use ferrio::poll::RawFd;
 use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple};
+use pyo3::types::{PyBool, PyInt};
 
 use super::Loop;
 use crate::core::Job;
 use crate::errors::from_io;
 use crate::ffi::context::copy_current;
+use crate::ffi::method::{Arguments, fastcall, install};
 use crate::handle;
 
-#[pymethods]
-impl Loop {
-    /// Call callback(*args) in every turn in which fd (a number, or an object with fileno()) can be read.
-    #[pyo3(signature = (fd, callback, *args))]
-    fn add_reader<'py>(
-        this: &Bound<'py, Self>,
-        fd: &Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-    ) -> PyResult<()> {
-        add(this, fd, Direction::Read, &callback, &args)
-    }
-
-    /// Stop watching fd for reading. Returns whether it was watched.
-    fn remove_reader(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        remove(this, fd, Direction::Read)
-    }
-
-    /// Call callback(*args) in every turn in which fd (a number, or an object with fileno()) can be written.
-    #[pyo3(signature = (fd, callback, *args))]
-    fn add_writer<'py>(
-        this: &Bound<'py, Self>,
-        fd: &Bound<'py, PyAny>,
-        callback: Bound<'py, PyAny>,
-        args: Bound<'py, PyTuple>,
-    ) -> PyResult<()> {
-        add(this, fd, Direction::Write, &callback, &args)
-    }
-
-    /// Stop watching fd for writing. Returns whether it was watched.
-    fn remove_writer(this: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<bool> {
-        remove(this, fd, Direction::Write)
-    }
+/// Installs the methods of this file into the finished class: those who wait for another library's sockets call them all
+/// the time.
+pub fn install_methods(class: &Bound<'_, pyo3::types::PyType>) -> PyResult<()> {
+    install(
+        class,
+        c"add_reader",
+        c"add_reader($self, fd, callback, *args)\n--\n\n\
+          Call callback(*args) in every turn in which fd (a number, or an object with fileno()) can be read.",
+        fastcall!(Loop, |this, arguments| add(this, &arguments, "add_reader", Direction::Read)),
+    )?;
+    install(
+        class,
+        c"remove_reader",
+        c"remove_reader($self, fd)\n--\n\nStop watching fd for reading. Returns whether it was watched.",
+        fastcall!(Loop, |this, arguments| remove(this, &arguments, "remove_reader", Direction::Read)),
+    )?;
+    install(
+        class,
+        c"add_writer",
+        c"add_writer($self, fd, callback, *args)\n--\n\n\
+          Call callback(*args) in every turn in which fd (a number, or an object with fileno()) can be written.",
+        fastcall!(Loop, |this, arguments| add(this, &arguments, "add_writer", Direction::Write)),
+    )?;
+    install(
+        class,
+        c"remove_writer",
+        c"remove_writer($self, fd)\n--\n\nStop watching fd for writing. Returns whether it was watched.",
+        fastcall!(Loop, |this, arguments| remove(this, &arguments, "remove_writer", Direction::Write)),
+    )
 }
 
 fn add<'py>(
     this: &Bound<'py, Loop>,
-    fd: &Bound<'py, PyAny>,
+    arguments: &Arguments<'_, 'py>,
+    method: &str,
     direction: Direction,
-    callback: &Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
-) -> PyResult<()> {
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
     let core = &this.get().core;
+    let (fd, callback, args) = parse(arguments, method)?;
     core.check_closed()?;
-    let fd = descriptor(fd)?;
-    this.get().check_no_transport(this.py(), fd)?;
-    let arguments: Vec<_> = args.iter().map(|argument| argument.as_ptr()).collect();
-    let context = copy_current(this.py())?;
-    // SAFETY: `callback` and `args` outlive the call and keep the pointers alive.
-    let handle = unsafe { handle::new(this.as_any(), callback.as_ptr(), &arguments, context)? };
+    let fd = descriptor(&fd)?;
+    this.get().check_no_transport(py, fd)?;
+    let context = copy_current(py)?;
+    // SAFETY: borrowed references that outlive the call.
+    let handle = unsafe { handle::new(this.as_any(), callback.as_ptr(), args, context)? };
     handle::set_repeats(&handle);
     let former = core.engine()?.watch(fd, direction, Job::Handle(handle.unbind())).map_err(from_io)?;
-    cancel(this.py(), former)
+    cancel(py, former)?;
+    Ok(py.None().into_bound(py))
 }
 
-fn remove(this: &Bound<'_, Loop>, fd: &Bound<'_, PyAny>, direction: Direction) -> PyResult<bool> {
+type Parsed<'a, 'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, &'a [*mut ffi::PyObject]);
+
+/// `(fd, callback, *args)`; the first two may be given by name.
+fn parse<'a, 'py>(arguments: &Arguments<'a, 'py>, method: &str) -> PyResult<Parsed<'a, 'py>> {
+    let (mut fd, mut callback) = (arguments.get(0), arguments.get(1));
+    for (keyword, value) in arguments.keywords() {
+        let place = if keyword.eq("fd")? {
+            &mut fd
+        } else if keyword.eq("callback")? {
+            &mut callback
+        } else {
+            return Err(PyTypeError::new_err(format!("{method}() got an unexpected keyword argument '{keyword}'")));
+        };
+        if place.replace(value).is_some() {
+            return Err(PyTypeError::new_err(format!("{method}() got multiple values for argument '{keyword}'")));
+        }
+    }
+    let missing = |name| PyTypeError::new_err(format!("{method}() missing a required argument: '{name}'"));
+    let args = arguments.positional().get(2..).unwrap_or_default();
+    Ok((fd.ok_or_else(|| missing("fd"))?, callback.ok_or_else(|| missing("callback"))?, args))
+}
+
+fn remove<'py>(
+    this: &Bound<'py, Loop>,
+    arguments: &Arguments<'_, 'py>,
+    method: &str,
+    direction: Direction,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = this.py();
     let core = &this.get().core;
-    let fd = match descriptor(fd) {
+    let answer = |watched| Ok(PyBool::new(py, watched).to_owned().into_any());
+    let fd = match descriptor(&arguments.only(method, "fd")?) {
         // Such a number cannot be watched.
-        Err(error) if error.is_instance_of::<PyOverflowError>(this.py()) => return Ok(false),
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => return answer(false),
         fd => fd?,
     };
-    this.get().check_no_transport(this.py(), fd)?;
+    this.get().check_no_transport(py, fd)?;
     if core.is_closed() {
-        return Ok(false);
+        return answer(false);
     }
     let former = core.engine()?.unwatch(fd, direction);
     let watched = former.is_some();
-    cancel(this.py(), former)?;
-    Ok(watched)
+    cancel(py, former)?;
+    answer(watched)
 }
 
 /// A handle that is no longer watched must not run, even if it stands in the ready queue already.
@@ -99,6 +127,12 @@ fn cancel(py: Python<'_>, former: Option<Job>) -> PyResult<()> {
 /// ValueError if it is neither, or negative (as `selectors` says it); OverflowError if it is too big for one.
 pub fn descriptor(fd: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     let py = fd.py();
+    if fd.is_exact_instance_of::<PyInt>()
+        && let Ok(number) = fd.extract::<RawFd>()
+        && number >= 0
+    {
+        return Ok(number);
+    }
     let number = if fd.is_instance_of::<PyInt>() { Ok(fd.clone()) } else { file_number(fd) };
     let number = number.map_err(|error| {
         // Other errors are those of a `fileno()` of the user's own.

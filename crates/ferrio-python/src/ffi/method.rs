@@ -198,18 +198,27 @@ impl KnownKeyword {
 /// release of every `Py` that is dropped here, for ever in a program that calls nothing but raw methods.
 #[inline]
 pub fn guarded(body: impl for<'py> FnOnce(Python<'py>) -> PyResult<*mut ffi::PyObject>) -> *mut ffi::PyObject {
-    let guarded = |py: Python<'_>| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| body(py)));
-        let result = outcome.unwrap_or_else(|panic| {
-            Err(PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic))))
-        });
-        result.unwrap_or_else(|error| {
-            error.restore(py);
-            std::ptr::null_mut()
-        })
-    };
     // SAFETY: called by the interpreter, which is running and attached.
-    unsafe { Python::attach_unchecked(guarded) }
+    unsafe { Python::attach_unchecked(|py| caught(py, body)) }
+}
+
+/// As [`guarded`], without telling PyO3: for a `body` that drops no `Py` (a `Bound` it may).
+#[inline]
+pub fn guarded_untold(body: impl for<'py> FnOnce(Python<'py>) -> PyResult<*mut ffi::PyObject>) -> *mut ffi::PyObject {
+    // SAFETY: as above.
+    caught(unsafe { Python::assume_attached() }, body)
+}
+
+#[inline]
+fn caught<'py>(py: Python<'py>, body: impl FnOnce(Python<'py>) -> PyResult<*mut ffi::PyObject>) -> *mut ffi::PyObject {
+    let outcome = catch_unwind(AssertUnwindSafe(|| body(py)));
+    let result = outcome.unwrap_or_else(|panic| {
+        Err(PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic))))
+    });
+    result.unwrap_or_else(|error| {
+        error.restore(py);
+        std::ptr::null_mut()
+    })
 }
 
 /// Puts a METH_FASTCALL | METH_KEYWORDS method into a class.
@@ -439,18 +448,29 @@ pub fn adopt(class: &Bound<'_, PyType>) -> PyResult<()> {
     for base in class.mro().iter().skip(1).filter(|base| !base.is(py.get_type::<PyAny>())) {
         for item in base.getattr("__dict__")?.call_method0("items")?.try_iter()? {
             let (name, descriptor): (Bound<'_, PyString>, Bound<'_, PyAny>) = item?.extract()?;
-            // SAFETY: a living object.
-            let is_method = unsafe { ffi::Py_TYPE(descriptor.as_ptr()) == &raw mut ffi::PyMethodDescr_Type };
-            if is_method && class.getattr(&name)?.is(&descriptor) {
-                // SAFETY: an exact method descriptor has this layout, and its definition lives for ever. The class
-                // inherits from the one that the method is for.
-                let own = unsafe {
-                    let definition = (*descriptor.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method;
-                    Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
-                };
-                class.setattr(&name, own)?;
+            let Some(definition) = definition(&descriptor) else { continue };
+            if !class.getattr(&name)?.is(&descriptor) {
+                continue;
             }
+            // SAFETY: a definition lives for ever. The class inherits from the one that the method is for.
+            let own =
+                unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))? };
+            class.setattr(&name, own)?;
         }
     }
     Ok(())
+}
+
+/// What an exact method descriptor was made of.
+fn definition(descriptor: &Bound<'_, PyAny>) -> Option<*mut ffi::PyMethodDef> {
+    // SAFETY: a living object; if it is an exact method descriptor, it has this layout.
+    unsafe {
+        (ffi::Py_TYPE(descriptor.as_ptr()) == &raw mut ffi::PyMethodDescr_Type)
+            .then(|| (*descriptor.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method)
+    }
+}
+
+/// Whether two methods, as their classes have them, are one function: a class may have [adopted](adopt) it from the other.
+pub fn is_same(one: &Bound<'_, PyAny>, other: &Bound<'_, PyAny>) -> bool {
+    one.is(other) || definition(one).is_some_and(|made| definition(other) == Some(made))
 }

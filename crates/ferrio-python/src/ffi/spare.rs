@@ -41,20 +41,24 @@ impl Spares {
         }
     }
 
+    /// Whether another block can be kept. The caller holds the lock.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        // SAFETY: as said.
+        !cfg!(Py_GIL_DISABLED) && unsafe { &*self.blocks.get() }.len() < self.room
+    }
+
     /// Keeps the block of a dead object, if there is room. If not, the caller gives it back.
     ///
     /// # Safety
-    /// Called from `dealloc` with an untracked object of the type, not finalized, whose fields are all empty.
+    /// Called with the lock held and an untracked object of the type, not finalized, whose fields are all empty, and which
+    /// nobody refers to.
     #[inline]
     pub unsafe fn keep(&self, object: *mut ffi::PyObject) -> bool {
-        if cfg!(Py_GIL_DISABLED) {
-            return false;
-        }
-        // SAFETY: a destructor runs with the lock held.
-        let blocks = unsafe { &mut *self.blocks.get() };
-        let room = blocks.len() < self.room;
+        let room = self.has_room();
         if room {
-            blocks.push(object);
+            // SAFETY: the lock is held.
+            unsafe { &mut *self.blocks.get() }.push(object);
         }
         room
     }

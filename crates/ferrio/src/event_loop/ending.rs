@@ -19,7 +19,8 @@ impl<H: Host> Engine<H> {
             // A cancelled task is made ready once more, and dropped with the rest.
             let tasks = self.tasks.with(std::mem::take);
             tasks.values().for_each(Canceller::cancel);
-            let messages: Vec<_> = self.remote.inbox.drain().collect();
+            let mut messages = Vec::new();
+            self.remote.inbox.drain(&mut messages);
             let ready = self.ready.with(|ready| ready.take_all());
             let timers = self.timers.with(|timers| timers.take_all());
             let watchers: Vec<_> = self.descriptors.with(|all| {

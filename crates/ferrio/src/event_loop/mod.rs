@@ -46,6 +46,9 @@ pub(crate) enum Work<J> {
     Rust(Runnable),
 }
 
+/// What another thread leaves in the inbox.
+type Message<J> = (Work<J>, Cause);
+
 /// What a timer does when it is due.
 pub enum Due<J> {
     /// Makes a callback ready.
@@ -64,6 +67,8 @@ pub struct Engine<H: Host> {
     /// In which process that poller was opened: see [`fork`].
     forks: Cell<u32>,
     remote: Arc<Remote<H::Job>>,
+    /// Room for what comes out of the inbox.
+    messages: Cell<Vec<Message<H::Job>>>,
     ready: Short<Ready<Work<H::Job>>>,
     timers: Short<Timers<Due<H::Job>>>,
     descriptors: Short<Descriptors<H::Job>>,
@@ -99,7 +104,7 @@ pub struct Engine<H: Host> {
 pub struct Remote<J> {
     /// No other loop of the process has it.
     pub(crate) id: u64,
-    inbox: Inbox<(Work<J>, Cause)>,
+    inbox: Inbox<Message<J>>,
     /// Gone once the loop is closed: nobody listens any more. Locked only to wake a sleeping loop.
     waker: Mutex<Option<poll::Waker>>,
 }
@@ -133,6 +138,7 @@ impl<H: Host> Engine<H> {
             poller: Short::new(Some(Arc::new(poller))),
             forks: Cell::new(fork::count()),
             remote,
+            messages: Cell::default(),
             ready: Short::new(Ready::new(order)),
             timers: Short::default(),
             descriptors: Short::default(),

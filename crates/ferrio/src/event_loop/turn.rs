@@ -223,9 +223,10 @@ impl<H: Host> Engine<H> {
 
     fn drain_inbox(&self) {
         if !self.remote.inbox.is_empty() {
-            for (work, cause) in self.remote.inbox.drain() {
-                self.enqueue(work, cause);
-            }
+            let mut messages = self.messages.take();
+            self.remote.inbox.drain(&mut messages);
+            messages.drain(..).for_each(|(work, cause)| self.enqueue(work, cause));
+            self.messages.set(messages);
         }
     }
 
@@ -238,8 +239,7 @@ impl<H: Host> Engine<H> {
                     self.tell(cx, fd, generation, direction);
                 }
             }
-            // One that reports once has fallen silent; whoever still waits for its other direction must be heard.
-            self.rearm_silent(fd, generation);
+            self.rearm_reported(fd, generation);
         }
         self.cause.set(Cause::OUTSIDE);
     }

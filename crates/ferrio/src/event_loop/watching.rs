@@ -9,7 +9,7 @@ use crate::cause::Cause;
 use crate::descriptors::{Direction, Slot, WaitId, Waiter, Watcher, token};
 use crate::fork;
 use crate::host::Host;
-use crate::poll::{Interest, Mode, Poller, RawFd};
+use crate::poll::{self, Interest, Mode, Poller, RawFd};
 
 impl<H: Host> Engine<H> {
     /// Runs `job` on every turn in which `fd` has news, until [`unwatch`](Self::unwatch); replaces and returns the
@@ -140,8 +140,12 @@ impl<H: Host> Engine<H> {
                     slot.armed = Some((interest, mode));
                 }
                 None => {
-                    self.forget(fd);
-                    slot.armed = None;
+                    // Room to write there nearly always is. What can be read is left registered until news comes: most
+                    // who stop reading go on soon.
+                    if direction == Direction::Write {
+                        self.forget(fd);
+                        slot.armed = None;
+                    }
                     slot.generation = slot.generation.wrapping_add(1);
                 }
             }
@@ -216,36 +220,74 @@ impl<H: Host> Engine<H> {
         Ok(())
     }
 
-    pub(super) fn rearm_silent(&self, fd: RawFd, generation: u32) {
-        self.descriptors.with(|all| {
-            let Some(slot) = all.get(fd).filter(|slot| slot.generation == generation) else { return };
-            let Some(armed) = slot.armed else { return };
+    /// Sees to a registration that has reported: one that reports once has fallen silent, and whoever still waits for its
+    /// other direction must be heard; one that nobody waits for goes.
+    pub(super) fn rearm_reported(&self, fd: RawFd, generation: u32) {
+        let is_in_order = self.descriptors.with(|all| {
+            let Some(slot) = all.get(fd) else { return self.forget(fd) };
             let Some((interest, mode)) = slot.wanted() else {
-                if armed.1 == Mode::Level {
-                    self.forget(fd);
-                    slot.armed = None;
+                let silent = slot.generation == generation && slot.armed.is_none_or(|(_, mode)| mode == Mode::Once);
+                if silent {
+                    return true;
                 }
-                return;
+                slot.armed = None;
+                return self.forget(fd);
             };
-            if armed.1 == Mode::Once || armed != (interest, mode) {
+            if slot.generation != generation {
+                return false;
+            }
+            if slot.armed.is_some_and(|armed| armed.1 == Mode::Once || armed != (interest, mode)) {
                 // It was armed a moment ago: it fails only if the descriptor was closed, which has no news.
                 drop(self.arm(fd, generation, interest, mode, true));
                 slot.armed = Some((interest, mode));
             }
+            true
         });
+        if !is_in_order {
+            self.shake_off();
+        }
+    }
+
+    /// The poller reports what it cannot be told to forget: a descriptor that was watched was closed, and lives on under
+    /// another number or in another process. Another poller has never heard of it.
+    #[cold]
+    fn shake_off(&self) {
+        // Without a descriptor for it the old one must do; the next report tries again.
+        if let Ok(poller) = Poller::new() {
+            drop(self.use_poller(Some(Arc::new(poller))));
+        }
+    }
+
+    /// Tells this poller all that is watched. Returns the former one, and its waker.
+    fn use_poller(&self, poller: Option<Arc<Poller>>) -> (Option<Arc<Poller>>, Option<poll::Waker>) {
+        let waker = poller.as_ref().map(|poller| poller.waker());
+        let former = self.poller.with(|place| std::mem::replace(place, poller));
+        let waker = std::mem::replace(&mut *self.remote.waker.lock().unwrap_or_else(PoisonError::into_inner), waker);
+        self.descriptors.with(|all| {
+            for (fd, slot) in all.iter() {
+                slot.armed = None;
+                // Fails for what is closed by now, which has no news.
+                drop(self.rearm(fd, slot));
+            }
+        });
+        (former, waker)
     }
 
     pub(super) fn poller(&self) -> io::Result<Arc<Poller>> {
         let poller = self.poller.with(|poller| poller.clone());
-        poller.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the loop is closed"))
+        poller.ok_or_else(closed)
     }
 
     fn arm(&self, fd: RawFd, generation: u32, interest: Interest, mode: Mode, known: bool) -> io::Result<()> {
-        self.poller()?.arm(fd, token(fd, generation), interest, mode, known)
+        self.poller.with(|poller| {
+            let poller = poller.as_ref().ok_or_else(closed)?;
+            poller.arm(fd, token(fd, generation), interest, mode, known)
+        })
     }
 
-    pub(super) fn forget(&self, fd: RawFd) {
-        self.poller.with(|poller| poller.as_ref().map(|poller| poller.forget(fd)));
+    /// False if the poller has not known `fd`.
+    pub(super) fn forget(&self, fd: RawFd) -> bool {
+        self.poller.with(|poller| poller.as_ref().is_none_or(|poller| poller.forget(fd)))
     }
 
     /// In the child of a fork: opens a poller of the child's own, which knows all that the parent's did. It happens by
@@ -261,23 +303,14 @@ impl<H: Host> Engine<H> {
             Ok(poller) => (poller.map(Arc::new), Ok(())),
             Err(error) => (None, Err(error)),
         };
-        let waker = poller.as_ref().map(|poller| poller.waker());
-        let inherited = self.poller.with(|place| std::mem::replace(place, poller));
-        let former = std::mem::replace(&mut *self.remote.waker.lock().unwrap_or_else(PoisonError::into_inner), waker);
+        let (inherited, waker) = self.use_poller(poller);
         if cfg!(target_os = "linux") {
             // Closes the child's numbers; the parent's poller is none the wiser.
-            drop((inherited, former));
+            drop((inherited, waker));
         } else {
             // A kqueue is not inherited: its number is nobody's, or somebody else's by now.
-            std::mem::forget((inherited, former));
+            std::mem::forget((inherited, waker));
         }
-        self.descriptors.with(|all| {
-            for (fd, slot) in all.iter() {
-                slot.armed = None;
-                // Fails for what the child has closed, which has no news.
-                drop(self.rearm(fd, slot));
-            }
-        });
         result
     }
 
@@ -291,6 +324,10 @@ impl<H: Host> Engine<H> {
     pub(super) fn leave_parent_alone(&self) {
         drop(self.notice_fork());
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the loop is closed")
 }
 
 fn wake_all<J>(watcher: Watcher<J>) {

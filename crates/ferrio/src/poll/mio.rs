@@ -85,11 +85,10 @@ impl Poller {
         Ok(())
     }
 
-    /// Stops watching `fd`. A closed descriptor has left the system's poller by itself, so errors say nothing here.
-    pub fn forget(&self, fd: RawFd) {
-        if let Some(mut watched) = lock(&self.table).watched.remove(&fd) {
-            drop(watched.source.deregister(&self.registry));
-        }
+    /// Stops watching `fd`. False if it was not watched: a closed descriptor has left the system's poller by itself.
+    pub fn forget(&self, fd: RawFd) -> bool {
+        let watched = lock(&self.table).watched.remove(&fd);
+        watched.is_some_and(|mut watched| watched.source.deregister(&self.registry).is_ok())
     }
 
     /// Waits for news, at most `timeout` nanoseconds, and puts it into `events` (emptied first).

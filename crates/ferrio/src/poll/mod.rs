@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `new()` | opens the poller and its wake channel |
 //! | `arm(fd, token, interest, mode, known)` | watches a descriptor, or changes how; `known` says that it is watched |
-//! | `forget(fd)` | stops watching; a descriptor that is closed already is no error |
+//! | `forget(fd)` | stops watching; whether it was watched (a closed descriptor is not, as a rule) |
 //! | `wait(timeout, &mut events)` | sleeps until something happens; `None` is for ever; EINTR is an error of that kind |
 //! | `waker()` | a handle that ends `wait` from any thread |
 //!

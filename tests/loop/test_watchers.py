@@ -1,0 +1,132 @@
+"""Readers that come and go: a registration that nobody uses is left until news comes, and nobody may notice."""
+
+import asyncio
+import errno
+import os
+import socket
+import tempfile
+
+import pytest
+
+
+@pytest.fixture
+def pair():
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+    with ours, peer:
+        yield ours, peer
+
+
+def turns(loop):
+    """How many there have been; asyncio's loop does not count them."""
+    return loop._counters()["turns"] if hasattr(loop, "_counters") else 0
+
+
+async def quiet(loop):
+    """Asserts that the loop sleeps when it has nothing to do."""
+    before = turns(loop)
+    await asyncio.sleep(0.1)
+    assert turns(loop) - before < 20
+
+
+def test_news_after_remove_reader_reaches_nobody_and_the_loop_sleeps_on(loop, pair):
+    ours, peer = pair
+    got = []
+
+    async def main():
+        loop.add_reader(ours, got.append, "news")
+        assert loop.remove_reader(ours)
+        assert not loop.remove_reader(ours)
+        peer.send(b"x")
+        await quiet(loop)
+        assert got == []
+        loop.add_reader(ours, lambda: got.append(ours.recv(10)))
+        await asyncio.sleep(0.01)
+        assert got == [b"x"]
+
+    loop.run_until_complete(main())
+
+
+def test_a_descriptor_that_is_closed_and_lives_on_elsewhere_is_shaken_off(loop, pair):
+    ours, peer = pair
+    other, far = socket.socketpair()
+    got = []
+
+    async def main():
+        loop.add_reader(other, lambda: got.append(other.recv(10)))
+        loop.add_reader(ours, got.append, "never")
+        await asyncio.sleep(0)
+        loop.remove_reader(ours)
+        with socket.socket(fileno=os.dup(ours.fileno())):
+            ours.close()
+            peer.send(b"x")
+            await quiet(loop)
+            # Whoever was watched still is, and other threads still reach the loop.
+            far.send(b"y")
+            await asyncio.wait_for(loop.run_in_executor(None, os.getpid), 10)
+            await asyncio.sleep(0.01)
+        assert got == [b"y"]
+        loop.remove_reader(other)
+
+    with other, far:
+        loop.run_until_complete(main())
+
+
+def test_the_number_of_one_that_lives_on_elsewhere_is_its_successors_alone(loop, pair):
+    ours, peer = pair
+    other, far = socket.socketpair()
+    got = []
+
+    async def main():
+        number = ours.fileno()
+        loop.add_reader(number, got.append, "the old one")
+        loop.remove_reader(number)
+        with socket.socket(fileno=os.dup(number)):
+            os.dup2(other.fileno(), number)
+            loop.add_reader(number, lambda: got.append(os.read(number, 10)))
+            peer.send(b"x")
+            await quiet(loop)
+            assert got == []
+            far.send(b"y")
+            await asyncio.sleep(0.01)
+            assert got == [b"y"]
+            loop.remove_reader(number)
+
+    with other, far:
+        loop.run_until_complete(main())
+
+
+def test_a_number_is_asked_about_each_time_it_is_watched(loop, pair):
+    ours, _ = pair
+    number = ours.fileno()
+    loop.add_reader(number, print)
+    loop.remove_reader(number)
+    keep = os.dup(number)
+    with tempfile.TemporaryFile() as file:
+        os.close(number)
+        with pytest.raises(OSError) as refused:
+            loop.add_reader(number, print)
+        assert refused.value.errno == errno.EBADF
+        os.dup2(file.fileno(), number)
+        with pytest.raises(PermissionError):
+            loop.add_reader(number, print)
+    assert not loop.remove_reader(number)
+    # The fixture closes the number.
+    os.dup2(keep, number)
+    os.close(keep)
+
+
+@pytest.mark.parametrize("method", ["add_reader", "add_writer"])
+def test_descriptor_and_callback_may_be_given_by_name(loop, pair, method):
+    ours, peer = pair
+    peer.send(b"x")
+    add, remove = getattr(loop, method), getattr(loop, method.replace("add", "remove"))
+    add(callback=loop.stop, fd=ours)
+    loop.run_forever()
+    assert remove(fd=ours)
+    for arguments, keywords in [((), {}), ((ours,), {}), ((ours, print), {"fd": ours}), ((ours, print), {"args": ()})]:
+        with pytest.raises(TypeError):
+            add(*arguments, **keywords)
+    for arguments in [(), (ours, ours)]:
+        with pytest.raises(TypeError):
+            remove(*arguments)

@@ -353,6 +353,27 @@ def test_drain_raises_what_the_reader_was_told_before_all_else(run, streams):
     run(main())
 
 
+def test_drain_with_room_asks_the_transport_once_whether_it_closes(run, streams):
+    class Idle(asyncio.Transport):
+        asked = 0
+
+        def is_closing(self):
+            self.asked += 1
+            return False
+
+    async def main():
+        reader = streams.StreamReader()
+        transport = Idle()
+        loop = asyncio.get_running_loop()
+        writer = streams.StreamWriter(transport, streams.StreamReaderProtocol(reader), reader, loop)
+        await writer.drain()
+        assert transport.asked == 1
+        # It must not be closed by its __del__.
+        transport.is_closing = lambda: True
+
+    run(main())
+
+
 def test_drain_of_a_closing_transport_gives_the_loop_a_turn(run, streams):
     async def main():
         transport = Recorder()

@@ -150,10 +150,11 @@ def test_a_block_larger_than_every_limit_arrives_whole_and_the_sender_waits(run,
 def test_a_slow_reader_holds_the_sender_up(run, streams):
     async def main():
         received = []
+        may_read = asyncio.Event()
 
         async def slow(reader, writer):
             # Nothing is read for a while: what may wait here is little.
-            await asyncio.sleep(0.1)
+            await may_read.wait()
             received.append(reader._paused)
             while block := await reader.read(10_000):
                 received.append(len(block))
@@ -165,6 +166,7 @@ def test_a_slow_reader_holds_the_sender_up(run, streams):
             writer.write(bytes(8_000_000))
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(writer.drain(), 0.05)
+            may_read.set()
             await writer.drain()
             await close(writer)
             while sum(received[1:]) < 8_000_000:

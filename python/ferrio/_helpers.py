@@ -1,6 +1,8 @@
 """What native code says in Python because it is said rarely: reprs, debug mode's checks and tracebacks."""
 
 import asyncio
+import contextlib
+import importlib
 import inspect
 import logging
 import os
@@ -179,8 +181,24 @@ def deepen(loop, deep):
     (module.begin if deep else module.end)(loop)
 
 
+#: What `live.snapshot` needs, in the order in which it does: no two of them are imported at one time.
+_for_snapshots = [
+    "json", "termios", "ast", "linecache", "gc", "sysconfig", "ferrio.explain.copies", "ferrio.explain.places",
+    "ferrio.explain.waits", "ferrio.live.resources", "ferrio.live.tasks", "ferrio.live.snapshot",
+]  # fmt: skip
+
+
 def write_snapshot(loop):
-    """Leave in the process's page what everything in the loop waits for (called by the loop, between two turns)."""
+    """Go on with leaving in the process's page what everything in the loop waits for. True if there is more to do.
+
+    Called by the loop, between two turns; so that these are not far apart, modules are imported one after the other.
+    """
+    while _for_snapshots:
+        name = _for_snapshots.pop(0)
+        if name not in sys.modules:
+            with contextlib.suppress(ModuleNotFoundError):  # termios, which not every system has
+                importlib.import_module(name)
+            return True
     from .live import snapshot
 
-    snapshot.write(loop)
+    return snapshot.write(loop)

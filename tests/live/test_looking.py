@@ -191,7 +191,10 @@ def test_a_page_of_another_version():
     finally:
         path.unlink()
     assert done.returncode == 3
-    assert "another version" in done.stderr
+    assert re.search(
+        r"another ferrio than this one .*: it left a page of version 4294967295; this ferrio reads", done.stderr
+    )
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_forked_child_offers_its_own_stacks():

@@ -1,12 +1,15 @@
 """What a loop writes down of itself: what is in it, what must not be, and that taking it changes nothing."""
 
 import asyncio
+import collections
 import json
 import os
 import sys
+import weakref
 
 import ferrio
 import pytest
+from ferrio import _ferrio
 from ferrio.live import snapshot
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots are taken on Linux alone")
@@ -205,6 +208,75 @@ def test_taking_it_keeps_nothing_open():
 
     about = look(program)["descriptors"]["described"]
     assert {one["owner"] for one in about} >= {"print", "Listener"}
+
+
+def test_it_is_taken_in_slices_and_holds_on_to_nothing_between_them():
+    async def program(take):
+        loop = asyncio.get_running_loop()
+
+        async def sleeps():
+            await asyncio.sleep(100)
+
+        async def moves():
+            while True:
+                await asyncio.sleep(0)
+
+        tasks = [asyncio.create_task(sleeps()) for _ in range(150)] + [asyncio.create_task(moves()) for _ in range(3)]
+        await asyncio.sleep(0)
+        taking = snapshot.taking(weakref.ref(loop), snapshot.Memory(), *snapshot.ASKED)
+        pieces, gone = 0, []
+        while True:
+            try:
+                next(taking)
+            except StopIteration as stop:
+                taken = stop.value
+                break
+            pieces += 1
+            # Between two slices tasks go on, end, and are freed.
+            if len(tasks) > 100:
+                gone.append(weakref.ref(tasks[0]))
+                tasks.pop(0).cancel()
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert [task() for task in gone if task() is not None] == []
+        await cancel(tasks)
+        return pieces, taken
+
+    pieces, taken = look(program)
+    assert pieces > 20
+    described = taken["tasks"]["described"]
+    counts = collections.Counter(one["coro"].rpartition(".")[2] for one in described)
+    assert counts["moves"] == 3 and 90 < counts["sleeps"] <= 150
+    assert {one["state"] for one in described if one["coro"].endswith("sleeps")} == {"timer"}
+    assert {one["state"] for one in described if one["coro"].endswith("moves")} == {"ready"}
+    assert taken["began"] < taken["at"]
+
+
+def test_its_text_has_as_much_as_there_is_room_for(monkeypatch):
+    written = []
+
+    class Loop(ferrio.EventLoop):
+        def _write_snapshot(self, text, answers):
+            written.append(text)
+
+    async def main():
+        async def with_a_very_long_name():
+            await asyncio.sleep(100)
+
+        tasks = [asyncio.create_task(with_a_very_long_name()) for _ in range(300)]
+        await asyncio.sleep(0)
+        monkeypatch.setattr(snapshot, "ROOM", 20_000)
+        _ferrio.PageView(_ferrio.page_path()).request()
+        while snapshot.write(asyncio.get_running_loop()):
+            pass
+        await cancel(tasks)
+
+    asyncio.Runner(loop_factory=Loop).run(main())
+    text = max(written, key=len)
+    assert 10_000 < len(text) <= 20_000
+    state = json.loads(text)
+    assert state["tasks"]["count"] == 301
+    assert 10 < len(state["tasks"]["described"]) < 300
 
 
 def test_queues_in_the_hands_of_tasks_are_measured():

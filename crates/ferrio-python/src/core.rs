@@ -587,8 +587,12 @@ impl Host for PyHost {
         recording::name(job)
     }
 
-    fn snapshot(engine: &Engine<Self>, py: Python<'_>) -> PyResult<()> {
-        engine.host.loop_object(py).map_or(Ok(()), |the_loop| recording::snapshot(&the_loop))
+    fn name_stamp(job: &Job) -> usize {
+        recording::name_stamp(job)
+    }
+
+    fn snapshot(engine: &Engine<Self>, py: Python<'_>) -> PyResult<bool> {
+        engine.host.loop_object(py).map_or(Ok(false), |the_loop| recording::snapshot(&the_loop))
     }
 
     fn deepen(engine: &Engine<Self>, py: Python<'_>, deep: bool) -> PyResult<()> {

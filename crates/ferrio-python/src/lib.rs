@@ -36,7 +36,7 @@ mod _ferrio {
     #[pymodule_export]
     use crate::event_loop::Loop;
     #[pymodule_export]
-    use crate::recording::{PageView, SlowSteps, announce_signal, describe, page_folder, page_path, requests};
+    use crate::recording::{PageView, SlowSteps, announce_signal, describe, page_folder, page_path, records, requests};
     #[pymodule_export]
     use crate::recording::{set_slow_threshold, stop_watching, want_level, wanted_level};
     #[cfg(target_os = "linux")]

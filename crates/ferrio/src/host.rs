@@ -52,11 +52,18 @@ pub trait Host: Sized + 'static {
         Default::default()
     }
 
+    /// What changes when that name does (the address of a string, say).
+    fn name_stamp(job: &Self::Job) -> usize {
+        let _ = job;
+        0
+    }
+
     /// Somebody who looks at this process wants to know what everything in the loop waits for, or it is time to leave
-    /// that for whoever looks later: [`Engine::write_snapshot`].
-    fn snapshot(engine: &Engine<Self>, cx: Self::Cx<'_>) -> Result<(), Self::Abort> {
+    /// that for whoever looks later: [`Engine::write_snapshot`]. True if there is more to do: it is asked again after a
+    /// turn, and the loop does not sleep before.
+    fn snapshot(engine: &Engine<Self>, cx: Self::Cx<'_>) -> Result<bool, Self::Abort> {
         let _ = (engine, cx);
-        Ok(())
+        Ok(false)
     }
 
     /// The page asks for [`Level::Deep`](crate::recorder::Level::Deep), or not any more: it is the host who then writes

@@ -187,6 +187,14 @@ impl Host for Program {
         Main
     }
 
+    fn key(Main: &Main) -> u64 {
+        1
+    }
+
+    fn name(Main: &Main) -> (String, u32) {
+        ("the main future".to_owned(), 0)
+    }
+
     fn settle(_: &Engine<Self>, _: Self::Cx<'_>) {}
 
     fn park<R: Send>(_: Self::Cx<'_>, wait: impl FnOnce() -> R + Send) -> R {

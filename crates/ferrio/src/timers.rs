@@ -68,6 +68,8 @@ impl<T> Default for Timers<T> {
 
 impl<T> Timers<T> {
     /// Sets a timer for `when` (nanoseconds of the loop's clock).
+    // (Its second caller, for what is recorded, would make it a function, to which a large value is handed through memory.)
+    #[inline(always)]
     pub fn insert(&mut self, when: u64, value: T) -> TimerId {
         let sequence = self.next_sequence;
         self.next_sequence += 1;

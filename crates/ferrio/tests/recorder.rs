@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ferrio::cause;
-use ferrio::recorder::reading::{LoopView, View};
+use ferrio::recorder::reading::{LoopView, Record, View};
 use ferrio::recorder::{self, Kind, Level, State};
 
 fn view() -> View {
@@ -59,6 +59,72 @@ fn a_turn_that_holds_the_others_up_is_counted_once() {
     assert!(after.longest_turn >= 140_000_000, "{after:?}");
 }
 
+/// What the ring has of a loop in which `turns` steps were made at the level flight.
+fn records_of(turns: usize) -> Vec<Record> {
+    ferrio::run(async move {
+        // The loop heeds it at its next look.
+        ferrio::sleep(Duration::from_millis(2)).await;
+        for _ in 0..turns {
+            ferrio::yield_now().await;
+        }
+        let slot = own_loop().slot as u8;
+        let mut records: Vec<_> = view().records().into_iter().filter(|record| record.slot == slot).collect();
+        // An earlier loop may have had the slot.
+        let is_first = |place: &usize| records[*place].kind == Kind::Step && records[*place].number == 1;
+        let first = (0..records.len()).rfind(is_first).unwrap_or(0);
+        records.split_off(first)
+    })
+}
+
+/// The numbers of the steps, which follow each other.
+fn steps(records: &[Record]) -> Vec<u32> {
+    let steps: Vec<_> = records.iter().filter(|record| record.kind == Kind::Step).map(|record| record.number).collect();
+    assert!(steps.windows(2).all(|pair| pair[1] == pair[0] + 1), "a step is missing");
+    steps
+}
+
+#[test]
+fn loops_in_many_threads_write_side_by_side() {
+    let _alone = alone();
+    recorder::want(Level::Flight);
+    let before = recorder::records();
+    let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| records_of(3_000))).collect();
+    let all: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no panic")).collect();
+    recorder::want(Level::Pulse);
+    for records in &all {
+        assert!(steps(records).len() >= 3_000, "{}", records.len());
+        let wakes = records.iter().filter(|record| record.kind == Kind::Wake).count();
+        assert!(wakes >= 3_000, "{wakes}");
+    }
+    let written = all.iter().map(Vec::len).sum::<usize>() as u64;
+    assert!(recorder::records() - before >= written);
+}
+
+#[test]
+fn many_loops_that_live_for_a_moment_share_the_room() {
+    let _alone = alone();
+    recorder::want(Level::Flight);
+    (0..3_000).for_each(|_| ferrio::run(ferrio::yield_now()));
+    // Those of the first are there yet, though there are fewer chunks than loops.
+    let ends = view().records().iter().filter(|record| record.kind == Kind::Step).count();
+    recorder::want(Level::Pulse);
+    assert!(ends >= 3_000, "{ends}");
+}
+
+#[test]
+fn of_more_records_than_there_is_room_for_the_newest_are_kept_with_their_names() {
+    let _alone = alone();
+    recorder::want(Level::Flight);
+    let records = records_of(300_000);
+    recorder::want(Level::Pulse);
+    assert!((400_000..=512 * 1024).contains(&records.len()), "{}", records.len());
+    let kept = steps(&records);
+    assert!(kept.len() > 200_000 && *kept.last().expect("some") >= 300_000, "{}", kept.len());
+    let name = records.iter().find(|record| record.kind == Kind::Name).expect("said again before it was overwritten");
+    let last = records.iter().rfind(|record| record.kind == Kind::Step).expect("some");
+    assert_eq!((name.name.as_str(), name.subject), ("the main future", last.subject));
+}
+
 #[test]
 fn flight_keeps_wakes_and_steps_with_their_causes() {
     let _alone = alone();
@@ -93,6 +159,12 @@ fn a_file_that_is_no_page_is_refused() {
     std::fs::write(&path, b"something else").expect("a file");
     let error = View::open(&path).err().expect("refused");
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    assert_eq!(error.to_string(), "not a page of ferrio's");
+    let mut other = std::fs::read(recorder::path().expect("this machine has a tmpfs")).expect("a page");
+    other[8..12].copy_from_slice(&77_u32.to_le_bytes());
+    std::fs::write(&path, &other).expect("a file");
+    let error = View::open(&path).err().expect("refused");
+    assert!(error.to_string().starts_with("a page of version 77; this ferrio reads version "), "{error}");
     std::fs::remove_file(&path).expect("removed");
     assert_eq!(View::open(&path).err().expect("gone").kind(), std::io::ErrorKind::NotFound);
 }

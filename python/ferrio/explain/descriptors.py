@@ -20,6 +20,15 @@ class Descriptors:
         loop = self._loop()
         return loop._descriptors() if loop is not None else []
 
+    def of(self, waiter):
+        """(number, direction) of what a future waits for, or None."""
+        return next(((fd, direction) for fd, direction, who in self.all() if who is waiter), None)
+
+    def connecting(self):
+        """The same of the first socket that is being connected."""
+        named = (watch for watch in self.all() if getattr(watch[2], "__name__", "") == "sock_connect")
+        return next(((fd, direction) for fd, direction, _ in named if direction == "write"), None)
+
     def refresh(self):
         """Looks again at who watches what: numbers are used again."""
         self._about = {fd: _about(fd, who) for fd, _, who in self.all()}

@@ -192,8 +192,8 @@ class Waits:
         frame = calls[0][2]
         names = frame.f_locals if frame is not None else {}
         inner, waiter = names.get("fut"), names.get("waiting") or names.get("waiter")
-        if isinstance(inner, asyncio.Task) and waiter is not None:
-            return self._until(self._tasks([inner]), stand.future)
+        if isinstance(inner, asyncio.Future) and waiter is not None:
+            return self._until(self._future(inner), stand.future)
         return None
 
     def _until(self, what, future):
@@ -209,13 +209,12 @@ class Waits:
         return {"kind": "child", "pid": pid}
 
     def _connecting(self, stand, subject, calls):
-        for fd, direction, who in self._observer.descriptors.all():
-            if who is stand.future:
-                return {"kind": "socket", "fd": fd, "direction": direction, "peer": _peer_of(fd), "for": "connection"}
-        for fd, direction, who in self._observer.descriptors.all():
-            if direction == "write" and getattr(who, "__name__", "") == "sock_connect":
-                return {"kind": "socket", "fd": fd, "direction": direction, "peer": _peer_of(fd), "for": "connection"}
-        return {"kind": "future", "on": "the connection"}
+        watched = self._observer.descriptors
+        found = watched.of(stand.future) or watched.connecting()
+        if found is None:
+            return {"kind": "future", "on": "the connection"}
+        fd, direction = found
+        return {"kind": "socket", "fd": fd, "direction": direction, "peer": _peer_of(fd), "for": "connection"}
 
     def _server(self, stand, subject, calls):
         return {"kind": "future", "on": "the server"}
@@ -239,10 +238,11 @@ class Waits:
         return {"kind": "future", "on": "the end of the connection"}
 
     def _socket_operation(self, stand, subject, calls):
-        for fd, direction, who in self._observer.descriptors.all():
-            if who is stand.future:
-                return {"kind": "socket", "fd": fd, "direction": direction, "peer": _peer_of(fd)}
-        return {"kind": "future", "on": calls[0][0].rpartition(".")[2]}
+        found = self._observer.descriptors.of(stand.future)
+        if found is None:
+            return {"kind": "future", "on": calls[0][0].rpartition(".")[2]}
+        fd, direction = found
+        return {"kind": "socket", "fd": fd, "direction": direction, "peer": _peer_of(fd)}
 
 
 def _simple(kind):

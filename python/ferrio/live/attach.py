@@ -15,7 +15,11 @@ from .. import _ferrio
 from . import proc, stacks
 
 #: Of the snapshots that are understood here: see `snapshot.VERSION`.
-VERSION = 1
+VERSION = 2
+
+
+#: Seconds that a loop may take for a snapshot.
+_MOST_PATIENCE = 30.0
 
 
 class NotThere(Exception):
@@ -69,9 +73,10 @@ class Process:
         except PermissionError:
             raise NotThere(f"process {pid} is another user's") from None
         except OSError as error:
-            if "version" in str(error):
+            if error.errno is None:
+                why = str(error).removeprefix(f"{self.path}: ")
                 raise NotThere(
-                    f"process {pid} runs another version of ferrio than this one ({_ferrio.__version__})"
+                    f"process {pid} runs another ferrio than this one ({_ferrio.__version__}): it left {why}"
                 ) from None
             raise NotThere(f"the page of process {pid} cannot be read: {error.strerror or error}") from None
         self.about = self.page.process()
@@ -125,24 +130,35 @@ class Process:
         return max(moments)
 
     def refresh(self, patience=0.5):
-        """Has the loops write new snapshots. Returns the slots of running loops that have not done so in time."""
+        """Has the loops write new snapshots. Returns the slots of running loops that have not done so in time.
+
+        A loop that has heard of it gets all the time that it takes, as long as its turns go on."""
         if not self.is_alive or self.is_stopped:
             return []
         request = self.page.request()
-        slots = {one["slot"] for one in self.page.loops() if one["state"] != "idle"}
-        until, again = time.monotonic() + patience, 0.0
-        while slots and time.monotonic() < until:
-            if time.monotonic() >= again:
+        begun = time.monotonic()
+        waiting = {one["slot"]: (None, begun) for one in self.page.loops() if one["state"] != "idle"}
+        again = 0.0
+        while waiting:
+            now = time.monotonic()
+            if now >= again:
                 # Once more, for one that was about to sleep when it was asked.
-                again = time.monotonic() + 0.05
-                self.wake(slots)
+                again = now + 0.05
+                self.wake(waiting)
             time.sleep(0.002)
-            for slot in list(slots):
+            for one in self.page.loops():
+                slot = one["slot"]
+                if slot not in waiting:
+                    continue
                 found = self.page.snapshot(slot)
-                # A snapshot may answer a later request than ours.
-                if found is not None and (found[1] - request) % 2**32 < 2**31:
-                    slots.discard(slot)
-        return sorted(slots)
+                turns, moved = waiting[slot]
+                if found is not None and _is_since(found[1], request):
+                    del waiting[slot]
+                elif _is_since(one["heard"], request) and one["turns"] != turns and now - begun < _MOST_PATIENCE:
+                    waiting[slot] = one["turns"], now
+            if all(now - moved > patience for _, moved in waiting.values()):
+                break
+        return sorted(waiting)
 
     def wake(self, slots=None):
         """A loop that sleeps does not see that it is asked: a signal wakes it. Others do not mind."""
@@ -180,6 +196,11 @@ class Process:
         except OSError:
             return False
         return True
+
+
+def _is_since(answer, request):
+    """Whether an answer is one to this request or to a later one."""
+    return (answer - request) % 2**32 < 2**31
 
 
 def _whole(file, until):

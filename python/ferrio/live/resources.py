@@ -2,8 +2,11 @@
 
 import array
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
+import gc
+import itertools
 import linecache
 import socket
 import struct
@@ -22,6 +25,10 @@ from ..explain.waits import address
 #: Where in Linux's ``struct tcp_info`` stands how many milliseconds ago something was last sent and received, and how many
 #: bytes ever were.
 _TCP_INFO, _LAST_SENT, _LAST_RECEIVED, _BYTES = 11, 44, 52, 120
+
+
+#: Calls in line that are looked through, and of which it is said what they call.
+_IN_LINE, _NAMED_IN_LINE = 10_000, 400
 
 
 def place(function):
@@ -61,38 +68,62 @@ def _calls(job):
 # --- descriptors -----------------------------------------------------------------------------------------------------
 
 
-class Descriptors:
-    """Which descriptors a loop watches, and which its transports own."""
+class Watched:
+    """Which descriptors a loop watches, and for whom; holds on to nobody."""
 
     def __init__(self, loop):
-        self._watched = loop._descriptors()
-        self._transports = loop._transports()
+        watched = loop._descriptors()
+        self._waiters = {id(who): (fd, direction) for fd, direction, who in watched}
+        self._listening = {fd for fd, _, who in watched if type(who).__name__ == "Listener"}
+        self._connecting = [
+            (fd, direction) for fd, direction, who in watched if getattr(who, "__name__", "") == "sock_connect"
+        ]
 
-    def all(self):
-        """(number, "read" or "write", who) of all that is watched."""
-        return self._watched
+    def of(self, waiter):
+        """(number, "read" or "write") of what a future waits for, or None."""
+        return self._waiters.get(id(waiter))
+
+    def connecting(self):
+        """The same of the first socket that is being connected."""
+        return self._connecting[0] if self._connecting else None
 
     def is_listening(self, fd):
-        return any(number == fd and type(who).__name__ == "Listener" for number, _, who in self._watched)
+        return fd in self._listening
 
-    def describe(self, most, unread, now):
-        """All of them in plain data; ``unread`` remembers since when bytes lie somewhere unread."""
-        known = {}
-        for fd, transport in self._transports[:most]:
+
+def descriptors(where, most, unread, now):
+    """What the loop ``where()`` watches and what its transports own, as plain data; ``unread`` remembers since when bytes
+    lie somewhere unread. A generator, as the tasks' is."""
+    known = {}
+    transports = [(fd, weakref.ref(transport)) for fd, transport in where()._transports()]
+    watched = [(fd, direction) for fd, direction, _ in where()._descriptors()]
+    count = len({fd for fd, _ in watched} | {fd for fd, _ in transports})
+    yield
+    for number, (fd, reference) in enumerate(transports[:most]):
+        transport = reference()
+        if transport is not None:
             known[fd] = {"fd": fd, "watched": [], "owner": type(transport).__name__} | _of_transport(fd, transport)
-        for fd, direction, who in self._watched:
-            if fd not in known:
-                if len(known) >= 2 * most:
-                    continue
-                known[fd] = {"fd": fd, "watched": [], "owner": _owner(who)} | _of_number(fd)
-            known[fd]["watched"].append(direction)
-        for fd in [fd for fd in unread if not known.get(fd, {}).get("unread") or "read" in known[fd]["watched"]]:
-            del unread[fd]
-        for fd, about in known.items():
-            if about.get("unread") and "read" not in about["watched"] and about.get("peer"):
-                about["unread_since"] = unread.setdefault(fd, now)
-        count = len({fd for fd, *_ in self._watched} | {fd for fd, _ in self._transports})
-        return {"count": count, "described": list(known.values())}
+        transport = None
+        if number % 16 == 15:
+            yield
+    others = {fd for fd, _ in watched} - {fd for fd, _ in transports}
+    for number, fd in enumerate(sorted(others)[: 2 * most - len(known)]):
+        known[fd] = {"fd": fd, "watched": [], "owner": "nobody"} | _of_number(fd)
+        if number % 16 == 15:
+            yield
+    for fd, direction, who in where()._descriptors():
+        about = known.get(fd)
+        if about is not None:
+            about["watched"].append(direction)
+            if fd in others:
+                about["owner"] = _owner(who)
+    who = None
+    for fd in [fd for fd in unread if not known.get(fd, {}).get("unread") or "read" in known[fd]["watched"]]:
+        del unread[fd]
+    for fd, about in known.items():
+        if about.get("unread") and "read" not in about["watched"] and about.get("peer"):
+            about["unread_since"] = unread.setdefault(fd, now)
+    return {"count": count, "described": list(known.values())}
 
 
 def _owner(who):
@@ -192,6 +223,67 @@ class Executors:
             "full_since": self._full.get(executor),
             "jobs": _counted(busy),
         }
+
+
+class Jobs:
+    """The calls in a loop's executors: for how long they have run, or how many are before them in line. Plain data."""
+
+    def __init__(self, loop):
+        #: By the ids of their futures.
+        self._known = {
+            id(future): {"runs": round(seconds, 3), "calls": place(function)}
+            for future, seconds, function in loop._running_works()
+        }
+        executors = {id(executor): executor for executor in (loop._default_executor, *loop._executors) if executor}
+        for executor in executors.values():
+            queue = getattr(executor, "_work_queue", None)
+            line = _in_line(queue) if queue is not None else []
+            for number, job in enumerate(line, 1):
+                future, function = _parts(job)
+                if future is None:
+                    continue  # cancelled
+                about = {"in_line": number, "of": len(line), "threads": len(executor._threads)}
+                if number <= _NAMED_IN_LINE:
+                    about["calls"] = place(function)
+                self._known[id(future)] = about
+
+    def about(self, future):
+        """What is known of the call whose future this is: for how many seconds it "runs", or its place "in_line" "of" so
+        many, and how many "threads" are busy with others; and what it "calls"."""
+        known = self._known.get(id(future))
+        if known is None:
+            # The loop's future knows the executor's by its callback.
+            source = _source(future)
+            known = self._known.get(id(source)) or ({"runs": None} if source is not None and source.running() else {})
+        return known
+
+
+def _in_line(queue):
+    """What is in a SimpleQueue, first in first."""
+    held = gc.get_referents(queue)
+    for inner in held:
+        if type(inner) is list:
+            held = inner  # up to 3.12
+    return [job for job in itertools.islice(held, _IN_LINE) if hasattr(job, "run")]
+
+
+def _source(future):
+    """The executor's future behind one of the loop's, or None."""
+    for callback, *_ in getattr(future, "_callbacks", None) or ():
+        for held in gc.get_referents(getattr(callback, "__self__", None)):
+            if isinstance(held, concurrent.futures.Future):
+                return held
+    return None
+
+
+def _parts(job):
+    """The future and the function of a call in an executor's queue."""
+    if hasattr(job, "fn"):
+        return job.future, job.fn
+    # One of ferrio's own: what it refers to, in this order.
+    held = [each for each in gc.get_referents(job) if each is not type(job)]
+    future, function, *_ = *held, None, None
+    return (future, function) if isinstance(future, asyncio.Future) else (None, None)
 
 
 def _doing(frame):

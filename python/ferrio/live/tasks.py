@@ -6,6 +6,7 @@ may be proxies for others, only types are asked.
 """
 
 import asyncio
+import asyncio.timeouts
 import collections
 import contextlib
 import gc
@@ -24,11 +25,15 @@ from . import resources
 #: How deep a chain of coroutines is looked at.
 _DEEP = 30
 
-#: Tasks that are named in one Wait.
-_NAMED = 20
+#: Tasks that are named in one Wait, and those that are asked whether they are inside of a lock.
+_NAMED, _USERS = 20, 50
 
-#: Seconds that counting may take.
-_PATIENCE = 0.15
+#: Tasks that are looked at in one piece: for less than a millisecond when they are described, a tenth of one when they
+#: are counted.
+_DESCRIBED, _COUNTED = 16, 64
+
+#: Groups that are told apart, and tasks that are described once more because they have gone on.
+_GROUPS, _MOVED = 2000, 50
 
 #: What marks a class that was made by a ``class`` statement; how many attributes are looked at.
 _OF_PYTHON, _ATTRIBUTES = 1 << 9, 50
@@ -49,17 +54,53 @@ class Tasks:
         #: What the last look has seen of the timers.
         self.timers = {"count": 0, "next": None, "kinds": []}
 
-    def look(self, loop, described, counted, descriptors, queues):
-        """The tasks of the loop: at most ``described`` one by one, at most ``counted`` by what they do."""
+    def look(self, where, described, counted, queues):
+        """The tasks of the loop ``where()``: at most ``described`` one by one, at most ``counted`` by what they do.
+
+        A generator, which yields after each piece of work, and which the loop may go on in between: each task is told of
+        as it was at one moment, but not all at the same. It holds on to nothing meanwhile. What it returns is plain data.
+        """
         begun = time.monotonic()
-        count, tasks = _all(loop, counted)
-        groups, seen = _grouped(tasks, begun + _PATIENCE)
+        references, known = _all(where(), counted)
+        looked = len(references)
+        groups, seen, chosen = {}, 0, []
+        while references:
+            seen += _group(references[-_COUNTED:], where(), groups)
+            del references[-_COUNTED:]
+            yield
+        count = seen if known == looked else known * seen // max(1, looked)
         chosen = _choose(groups, described)
-        here = _Here(loop, [task for task, _ in chosen], descriptors, 5 * counted)
+        here = _Here(where(), [reference for reference, _ in chosen], 5 * counted)
         here.is_complete = len(chosen) == count
         self.timers = here.timers.summary
-        since, states, about = {}, collections.Counter(), []
-        for task, group in chosen:
+        yield
+        for start in range(0, len(chosen), _DESCRIBED):
+            here.find_users(start, start + _DESCRIBED)
+            yield
+        since, about = {}, []
+        for start in range(0, len(chosen), _DESCRIBED):
+            about += self._describe(chosen[start : start + _DESCRIBED], here, where(), begun, since, queues)
+            yield
+        # Those that have gone on in the meantime and wait for something else now: once more, with its timers.
+        moved = [place for place, one in enumerate(about) if one and one.get("moved")][:_MOVED]
+        if moved:
+            here.look_again([chosen[place][0] for place in moved], where(), 5 * counted)
+            again = self._describe([chosen[place] for place in moved], here, where(), begun, since, queues)
+            for place, one in zip(moved, again):
+                about[place] = one
+            yield
+        self._since = since
+        return _summary(count, seen, groups, zip(chosen, about))
+
+    def _describe(self, chosen, here, loop, begun, since, queues):
+        """Some tasks as plain data, None for those that are over."""
+        about = []
+        here.loop = loop
+        for reference, _ in chosen:
+            task = reference()
+            if task is None or task.done():
+                about.append(None)
+                continue
             try:
                 one = here.describe(task, queues)
             except (RuntimeError, AttributeError, TypeError) as error:
@@ -70,28 +111,14 @@ class Tasks:
             if first is not None and one["wait"]:
                 since[id(task)] = first
                 one["since"] = round(first[1], 3)
-            about.append((one, group))
+            about.append(one)
+        task = first = None
         here.settle()
-        for one, group in about:
-            one["state"] = _word(one["wait"]) if one["wait"] else one["state"]
-            group["states"][one["state"]] += 1
-            if one["stack"]:
-                group["lines"][tuple(one["stack"][-1])] += 1
-        self._since = since
-        result = []
-        for key, group in groups.items():
-            state = group["states"].most_common(1)[0][0] if group["states"] else "unknown"
-            states[state] += group["count"]
-            line = group["lines"].most_common(1)[0][0] if group["lines"] else None
-            result.append({"coro": key[0], "count": group["count"], "state": state, "line": line})
-        result.sort(key=lambda group: -group["count"])
-        return {
-            "count": count,
-            "counted": seen,
-            "states": dict(states),
-            "groups": result[:60],
-            "described": [one for one, _ in about],
-        }
+        here.loop = None
+        for one in about:
+            if one and one["wait"]:
+                one["state"] = _word(one["wait"])
+        return about
 
     def _first_seen(self, task, now):
         """What it waits on and since when, at least."""
@@ -107,26 +134,53 @@ class Tasks:
             return None
 
 
+def _summary(count, seen, groups, described):
+    """All that is said of the tasks."""
+    states, about = collections.Counter(), []
+    for (_, group), one in described:
+        if one is not None:
+            one.pop("moved", None)
+            group["states"][one["state"]] += 1
+            if one["stack"]:
+                group["lines"][tuple(one["stack"][-1])] += 1
+            about.append(one)
+    result = []
+    for key, group in groups.items():
+        state = group["states"].most_common(1)[0][0] if group["states"] else "unknown"
+        states[state] += group["count"]
+        line = group["lines"].most_common(1)[0][0] if group["lines"] else None
+        result.append({"coro": key[0], "count": group["count"], "state": state, "line": line})
+    result.sort(key=lambda group: -group["count"])
+    return {"count": count, "counted": seen, "states": dict(states), "groups": result[:60], "described": about}
+
+
 def _all(loop, most):
-    """How many tasks there are, and ``most`` of them."""
+    """References to at most ``most`` tasks, of which some may belong to other loops or be over; and how many there are."""
+    if sys.version_info >= (3, 14):
+        # One list of all of them, made in C: there is no other way to them.
+        tasks = asyncio.all_tasks(loop)
+        return [weakref.ref(task) for task in itertools.islice(tasks, most)], len(tasks)
     sets = [getattr(asyncio.tasks, name, None) for name in ("_all_tasks", "_scheduled_tasks")]
     data = next((known.data for known in sets if hasattr(known, "data")), ())
-    if len(data) <= most or sys.version_info >= (3, 14):
-        tasks = asyncio.all_tasks(loop)
-        return len(tasks), tasks
-    # More than may be looked at. Which of them belong to another loop is told by a sample.
-    references = list(data)
-    tasks = [task for task in (reference() for reference in references[:most]) if task is not None]
-    mine = [task for task in tasks if not task.done() and task.get_loop() is loop]
-    return len(references) * len(mine) // max(1, len(tasks)), mine
+    return list(itertools.islice(data, most)), len(data)
 
 
-def _grouped(tasks, until):
-    """Tasks by what they do: the codes of their coroutines, and what the last one awaits."""
-    groups, seen = {}, 0
-    for task in tasks:
+def _group(references, loop, groups):
+    """Adds tasks to the groups of those that do the same: the codes of their coroutines, and what the last one awaits.
+
+    Returns how many of them belong to the loop and are not over.
+    """
+    count = 0
+    for reference in references:
+        task = reference()
+        if task is None or task.done() or task.get_loop() is not loop:
+            continue
+        count += 1
         key = _doing(task)
         group = groups.get(key)
+        if group is None and len(groups) >= _GROUPS:
+            key = ("others",)
+            group = groups.get(key)
         if group is None:
             group = groups[key] = {
                 "count": 0,
@@ -136,11 +190,8 @@ def _grouped(tasks, until):
             }
         group["count"] += 1
         if len(group["tasks"]) < 400:
-            group["tasks"].append(task)
-        seen += 1
-        if seen % 256 == 0 and (time.monotonic() > until or len(groups) > 2000):
-            break
-    return groups, seen
+            group["tasks"].append(reference)
+    return count
 
 
 def _doing(task):
@@ -178,21 +229,45 @@ def _choose(groups, most):
 class _Here:
     """One look: what ``explain``'s Waits asks of an observer, answered from what the loop says at this moment."""
 
-    def __init__(self, loop, tasks, descriptors, timers):
-        self.loop = loop
-        self.descriptors = descriptors
-        self.tasks = tasks
+    def __init__(self, loop, references, timers):
+        self.loop = None
+        self.descriptors = resources.Watched(loop)
+        self._references = references
         #: What is known of calls in executors by their futures: nothing, so that they cost nothing.
         self.jobs = {}
-        self.timers = _Timers(loop, [getattr(task, "_fut_waiter", None) for task in tasks], timers)
+        #: What each task waited on when the timers were looked at.
+        self._waited = {}
         self._waits = Waits(self)
         self._current = asyncio.current_task(loop)
-        self._inside = None
         self._named = 0
         #: Whether there are no tasks but these.
         self.is_complete = False
         #: Waits that may be for nobody: (the Wait, whose it is, what it waits on), both weakly.
         self._doubts = []
+        #: Which tasks have to do with a lock, by its id.
+        self._users = {}
+        self._jobs = None
+        self.look_again(references, loop, timers)
+
+    def look_again(self, references, loop, timers):
+        """Asks which timers there are for these tasks."""
+        futures = {}
+        for reference in references:
+            future = getattr(reference(), "_fut_waiter", None)
+            self._waited[reference] = id(future)
+            if future is not None:
+                futures[id(future)] = future
+        self.timers = _Timers(loop, list(futures.values()), timers)
+
+    def find_users(self, start, end):
+        """Looks which locks some of the tasks have to do with: inside of which one is may be another when it is asked."""
+        for reference in self._references[start:end]:
+            task = reference()
+            if task is not None:
+                inside, entering = _doors(task)
+                links = itertools.islice(chain(task.get_coro()), _DEEP)
+                for lock in inside | entering | {id(held) for held in _held(links, _LOCKS)}:
+                    self._users.setdefault(lock, []).append(reference)
 
     # --- for Waits ---------------------------------------------------------------------------------------------------
 
@@ -208,11 +283,11 @@ class _Here:
 
     def holder(self, lock):
         """The task that is inside of ``async with lock``, among those that are looked at."""
-        if self._inside is None:
-            self._inside = {}
-            for task in self.tasks:
-                self._inside |= dict.fromkeys(_inside(task), task.get_name()[:64])
-        return self._inside.get(id(lock))
+        for reference in self._users.get(id(lock), ())[:_USERS]:
+            task = reference()
+            if task is not None and id(lock) in _doors(task)[0]:
+                return task.get_name()[:64]
+        return None
 
     # --- a task ------------------------------------------------------------------------------------------------------
 
@@ -228,11 +303,13 @@ class _Here:
             "stack": of_user or stack[:1],
         }
         future = getattr(task, "_fut_waiter", None)
-        self._meet_queues(links, frames, about["stack"], queues)
+        self._meet_queues(links, about["stack"], queues)
         if task is self._current:
             return about | {"state": "running", "wait": None}
         if future is None or _is_done(future):
             return about | {"state": "ready", "wait": None}
+        if self._waited.get(weakref.ref(task)) != id(future):
+            about["moved"] = True
         self._named = 0
         stand = Stand(task)
         if stand.calls:
@@ -246,7 +323,7 @@ class _Here:
             kind = leaf["kind"]
             subject = stand.subject() if kind not in {"timer", "task", "gather"} else None
             if kind == "thread":
-                leaf |= _threads_call(stand)
+                leaf |= self._job(future) | _threads_call(stand)
             elif kind in {"lock", "semaphore", "condition", "event", "barrier"} and subject is not None:
                 self._complete_lock(leaf, task, subject)
             elif kind.startswith("queue") and subject is not None:
@@ -257,12 +334,17 @@ class _Here:
             elif kind == "socket" and leaf["direction"] == "read" and self.descriptors.is_listening(leaf["fd"]):
                 leaf["for"] = "accept"
             elif kind == "future" and _is_look_up(stand, future):
-                leaf |= {"kind": "thread", "job": "getaddrinfo"}
+                leaf |= {"kind": "thread", "job": "getaddrinfo"} | self._job(future)
             elif kind == "future" and stand.frames and not stand.calls[1:] and _is_executors(stand.frames[-1]):
-                leaf |= {"kind": "thread", "job": "a call"}
+                leaf |= {"kind": "thread", "job": "a call"} | self._job(future)
             elif kind == "future" and type(future) is asyncio.Future and wait is leaf:
                 self._doubt(leaf, task, future)
         return wait
+
+    def _job(self, future):
+        if self._jobs is None:
+            self._jobs = resources.Jobs(self.loop)
+        return self._jobs.about(future)
 
     def _complete_lock(self, leaf, task, subject):
         leaf["waiters"] = len(getattr(subject, "_waiters", None) or ())
@@ -270,12 +352,19 @@ class _Here:
             # One at a time, so whoever is inside holds it; of a semaphore there may be several.
             leaf["holder"] = self.holder(subject)
             leaf["searched"] = self.is_complete
+            if leaf["holder"] is None:
+                # Taken with acquire(): by whom, nobody writes down. Those who wait for it have not got it.
+                users = [reference() for reference in self._users.get(id(subject), ())[:_USERS]]
+                others = [user for user in users if user not in (None, task) and id(subject) not in _doors(user)[1]]
+                leaf["in_hand"] = [other.get_name()[:64] for other in others[:_NAMED]]
         else:
             self._doubt(leaf, task, subject)
 
     def settle(self):
         """Now that nothing here refers to them any more: which of the awaited objects can nobody else reach?"""
-        waits = collections.Counter(id(getattr(task, "_fut_waiter", None)) for task in self.tasks)
+        if not self._doubts:
+            return
+        waits = collections.Counter(id(getattr(task(), "_fut_waiter", None)) for task in self._references)
         for leaf, task, reference in self._doubts:
             leaf["others"] = others = _others(reference, task(), waits)
             if others == 0:
@@ -286,30 +375,35 @@ class _Here:
         with contextlib.suppress(TypeError):  # it cannot be referred to weakly
             self._doubts.append((leaf, weakref.ref(task), weakref.ref(subject)))
 
-    def _meet_queues(self, links, frames, stack, queues):
-        """Queues in the hands of a coroutine: its variables, and the attributes of its ``self``."""
+    def _meet_queues(self, links, stack, queues):
         where = stack[-1] if stack else None
-        for link, frame in zip(links, frames):
-            if places.owner(frame.f_code.co_filename) not in {"user", "package"}:
-                continue
-            for held in gc.get_referents(link):
-                if type(held) is types.CellType:
-                    held = next(iter(gc.get_referents(held)), None)
-                for queue in _queues(held):
-                    queues.meet(queue, where)
+        for queue in _held(links, (asyncio.Queue,)):
+            queues.meet(queue, where)
 
 
-def _queues(held):
-    """The object, if it is a queue, or the queues among its attributes."""
+def _held(links, classes):
+    """What coroutines have in their hands of these classes: their variables, and the attributes of their ``self``."""
+    for link in links:
+        frame = frame_of(link)
+        if frame is None or places.owner(frame.f_code.co_filename) not in {"user", "package"}:
+            continue
+        for held in gc.get_referents(link):
+            if type(held) is types.CellType:
+                held = next(iter(gc.get_referents(held)), None)
+            yield from _among(held, classes)
+
+
+def _among(held, classes):
+    """The object, if it is of one of the classes, or what is among its attributes."""
     kind = type(held)
-    if issubclass(kind, asyncio.Queue):
+    if issubclass(kind, classes):
         return [held]
     if not kind.__flags__ & _OF_PYTHON or issubclass(kind, type):
         return []
     inner = gc.get_referents(held)
     for attributes in [each for each in inner if type(each) is dict]:
         inner += list(attributes.values()) if len(attributes) < _ATTRIBUTES else []
-    return [each for each in inner if issubclass(type(each), asyncio.Queue)] if len(inner) < 2 * _ATTRIBUTES else []
+    return [each for each in inner if issubclass(type(each), classes)] if len(inner) < 2 * _ATTRIBUTES else []
 
 
 def _word(wait):
@@ -354,8 +448,9 @@ def _line(frame):
     return [code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_qualname]
 
 
-def _inside(task):
-    """The ids of the objects inside of whose ``async with`` a task is: its coroutines hold the ways out."""
+def _doors(task):
+    """The ids of the objects inside of whose ``async with`` a task is (its coroutines hold the ways out), and of those
+    that it is about to enter."""
     inside, entering = set(), set()
     for link in itertools.islice(chain(task.get_coro()), _DEEP):
         held = gc.get_referents(link)
@@ -368,7 +463,7 @@ def _inside(task):
             subject = getattr(way, "__self__", None)
             # Since 3.14 the method and its object lie there one by one.
             inside |= {id(subject)} if subject is not None else _ids_of_locks(held)
-    return inside - entering
+    return inside - entering, entering - {id(None)}
 
 
 def _ids_of_locks(objects):
@@ -380,7 +475,7 @@ class _Timers:
 
     def __init__(self, loop, futures, most):
         known = list({id(future): future for future in futures if future is not None}.values())
-        count, groups, ends, limits = loop._look_at_timers(known, _ferrio.Timeout, most)
+        count, groups, ends, limits = loop._look_at_timers(known, (_ferrio.Timeout, asyncio.timeouts.Timeout), most)
         self._ends = {id(future): end for future, end in zip(known, ends) if end is not None}
         self._limits = {}
         for end, timeout in limits:

@@ -32,6 +32,11 @@ def count(value, what, more=None):
     return f"{value:,} {what if value == 1 else more or what + 's'}"
 
 
+def ordinal(value):
+    """1st, 2nd, 3rd, 4th, 11th"""
+    return f"{value:,}{'th' if value % 100 in {11, 12, 13} else {1: 'st', 2: 'nd', 3: 'rd'}.get(value % 10, 'th')}"
+
+
 def size(value):
     if value < 1024:
         return f"{value} B"
@@ -105,8 +110,19 @@ def _socket(what, age):
 def _thread(what, age):
     name = called(what["calls"]) if what.get("calls") else what.get("job", "a call")
     if what.get("job") in {"getaddrinfo", "getnameinfo"}:
-        return "a name server (DNS)", f"The look-up in a thread ({name}), by coming back."
-    return f"{name} in a thread", "The executor's thread, by coming back from it."
+        return "a name server (DNS)", f"The look-up in a thread ({name}), by coming back{_job(what, age)}."
+    if "in_line" in what:
+        return f"{name} in a thread", f"A thread of the executor, once one is free{_job(what, age)}."
+    return f"{name} in a thread", f"The executor's thread, by coming back from it{_job(what, age)}."
+
+
+def _job(what, age):
+    """Where a call is."""
+    if "in_line" in what:
+        return (
+            f": it is {ordinal(what['in_line'])} of {what['of']} in line, and {count(what['threads'], 'thread')} busy"
+        )
+    return f": it has run for {seconds(what['runs'] + age)}" if what.get("runs") is not None else ""
 
 
 def _lock(what, age):
@@ -116,7 +132,11 @@ def _lock(what, age):
     if holder:
         return f"a {on}{waiters}", f"{holder}, which is inside of it, by leaving it."
     if what.get("searched"):
-        return f"a {on}{waiters}", "No task is inside of it: it was taken with acquire(), and has not been released."
+        end = "No task is inside of it: it was taken with acquire(), and has not been released."
+        if names := what.get("in_hand"):
+            more = " and others" if len(names) > 4 else ""
+            end += f" Besides those who wait, {', '.join(names[:4])}{more} {'has' if len(names) == 1 else 'have'} it in hand."
+        return f"a {on}{waiters}", end
     return f"a {on}{waiters}", "Whoever holds it, by giving it back; who that is has not been seen."
 
 

@@ -6,10 +6,14 @@
 //! in asyncio; CPython 3.11.) Any other executor is asked to `submit()`, and of what it returns the chain is native:
 //! [`Following`].
 
-use std::sync::Arc;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ferrio::cause::Cause;
+use ferrio::clock::Clock;
 use pyo3::exceptions::PyAssertionError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -122,9 +126,12 @@ impl Work {
         if future.is_none_or(|future| futures::is_cancelled(&future).unwrap_or(false)) {
             return Ok(());
         }
-        let outcome = match func.bind(py).call1(args.into_bound(py)) {
-            Ok(result) => Outcome::Returned(result.unbind()),
-            Err(error) => Outcome::Raised(error.into_value(py).into_any()),
+        let outcome = {
+            let _running = Running::enter(this, &func);
+            match func.bind(py).call1(args.into_bound(py)) {
+                Ok(result) => Outcome::Returned(result.unbind()),
+                Err(error) => Outcome::Raised(error.into_value(py).into_any()),
+            }
         };
         Work::bring_home(this, outcome);
         Ok(())
@@ -187,6 +194,77 @@ impl Work {
     fn __clear__(&self) {
         drop(self.future.take());
         drop(self.state.take());
+    }
+}
+
+// --- which calls run now ---------------------------------------------------------------------------------------------
+
+/// What one thread is doing of a default executor's calls: two stores per call, for those who look.
+#[derive(Default)]
+struct Thread {
+    /// The call and its function, borrowed from the frame of [`Work::run`]; null in between.
+    work: AtomicPtr<ffi::PyObject>,
+    func: AtomicPtr<ffi::PyObject>,
+    /// Since when, in nanoseconds of the monotonic clock.
+    since: AtomicU64,
+}
+
+/// Of all threads that have run one and live.
+static THREADS: Mutex<Vec<Weak<Thread>>> = Mutex::new(Vec::new());
+
+thread_local! {
+    static THREAD: Arc<Thread> = {
+        let thread = Arc::<Thread>::default();
+        let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| thread.strong_count() > 0);
+        threads.push(Arc::downgrade(&thread));
+        thread
+    };
+}
+
+/// As long as the call runs.
+struct Running;
+
+impl Running {
+    fn enter(work: &Bound<'_, Work>, func: &Py<PyAny>) -> Self {
+        THREAD.with(|thread| {
+            thread.since.store(Clock::Real.now(), Ordering::Relaxed);
+            thread.func.store(func.as_ptr(), Ordering::Relaxed);
+            thread.work.store(work.as_ptr(), Ordering::Release);
+        });
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        THREAD.with(|thread| thread.work.store(ptr::null_mut(), Ordering::Release));
+    }
+}
+
+#[pymethods]
+impl Loop {
+    /// The calls of this loop that threads of the default executor run: (future, seconds since it began, function).
+    fn _running_works<'py>(this: &Bound<'py, Self>) -> Vec<(Bound<'py, PyAny>, f64, Bound<'py, PyAny>)> {
+        let py = this.py();
+        let threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = threads.iter().filter_map(Weak::upgrade).filter_map(|thread| {
+            let (work, func) = (thread.work.load(Ordering::Acquire), thread.func.load(Ordering::Relaxed));
+            // SAFETY: attached, as the thread was when it wrote this and must be to end the call, during which both live.
+            let (work, func) =
+                unsafe { (Bound::from_borrowed_ptr_or_opt(py, work)?, Bound::from_borrowed_ptr_or_opt(py, func)?) };
+            let since = thread.since.load(Ordering::Relaxed);
+            Some((work.cast_into::<Work>().ok()?, Clock::Real.now().saturating_sub(since) as f64 / 1e9, func))
+        });
+        let running: Vec<_> = running.collect();
+        drop(threads);
+        let of_this_loop = running.into_iter().filter(|(work, ..)| Arc::ptr_eq(&work.get().core, &this.get().core));
+        of_this_loop
+            .filter_map(|(work, seconds, func)| {
+                let future = work.get().future.with(py, |future| future.as_ref().map(|future| future.clone_ref(py)))?;
+                Some((future.into_bound(py), seconds, func))
+            })
+            .collect()
     }
 }
 

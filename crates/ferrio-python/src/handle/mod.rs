@@ -18,7 +18,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
 use crate::core::{Core, Job};
-use crate::ffi::bound_method::function_of;
+use crate::ffi::bound_method::{function_of, self_of};
 use crate::ffi::spare::Spares;
 
 use types::make_types;
@@ -194,6 +194,13 @@ pub fn code_address(handle: &Py<PyAny>) -> usize {
             ffi::Py_TYPE(callback) as usize
         }
     }
+}
+
+/// Whose method the callback is; null if it is none of Python's. Borrowed from the handle.
+pub fn callback_self(handle: &Py<PyAny>) -> *mut ffi::PyObject {
+    let object = handle.as_ptr().cast::<HandleObject>();
+    // SAFETY: only handles come here, and callers are attached; the check comes first.
+    unsafe { if (*object).callback.is_null() { std::ptr::null_mut() } else { self_of((*object).callback) } }
 }
 
 /// The address of the callback's first argument; 0 if it has none.

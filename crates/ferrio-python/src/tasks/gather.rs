@@ -298,7 +298,7 @@ impl Known {
 
 /// Spreads addresses, which differ little, over the whole range (Fibonacci hashing).
 #[derive(Default)]
-struct Address(u64);
+pub struct Address(u64);
 
 impl Hasher for Address {
     fn finish(&self) -> u64 {

@@ -13,13 +13,13 @@
 pub(crate) mod asyncio;
 mod completed;
 mod create;
-mod gather;
+pub mod gather;
 mod group;
 mod shield;
 mod sleep;
 mod timeout;
 mod timer;
-mod wait;
+pub mod wait;
 
 use pyo3::prelude::*;
 

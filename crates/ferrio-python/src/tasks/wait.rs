@@ -40,10 +40,10 @@ pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// One `wait`. Its caller awaits `waiter`, and calls `end` whatever comes of that.
 #[pyclass(frozen, module = "ferrio._ferrio")]
-struct Waiting {
+pub struct Waiting {
     until: Until,
     #[pyo3(get)]
-    waiter: Py<PyAny>,
+    pub waiter: Py<PyAny>,
     /// The task that called `wait`, for call graphs.
     task: Option<Py<PyAny>>,
     state: Guarded<State>,

@@ -9,12 +9,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Due, Engine, Work};
 use crate::cause::Cause;
+use crate::clock::Clock;
 use crate::host::Host;
 use crate::recorder::page::{Page, SLOTS, SLOW_TURN, SNAPSHOT, SNAPSHOTS, Slot, State, add};
 use crate::recorder::reading::LoopView;
 use crate::recorder::ring::{self, Kind, Pen};
 use crate::recorder::{Level, Observed, file, stamp, watch};
-use crate::short::Short;
 use crate::timers::TimerId;
 
 /// Without the feature nothing below is compiled into the loop.
@@ -33,18 +33,23 @@ pub(super) struct Recording {
     slot: Cell<&'static Slot>,
     /// Its place in the page; [`SLOTS`] if it is in none.
     index: Cell<usize>,
-    pen: Short<Pen>,
+    pen: Pen,
     /// A step that takes so many nanoseconds is slow; 0 for none.
     slow_after: AtomicU64,
     /// What the page's header said when it was last looked at.
     wanted: Cell<u32>,
     answered: Cell<u32>,
+    /// At which tick it was last told what a stamp and the clock say.
+    told: Cell<u64>,
     /// When the next snapshot is due, in nanoseconds of the monotonic clock.
     snapshot_due: Cell<u64>,
+    /// A snapshot is being taken, slice by slice: what it has cost so far, and at which tick the last slice was.
+    taking: Cell<bool>,
+    taken: Cell<(u64, u64)>,
     /// What runs, and since which stamp; or since when the loop sleeps.
     subject: Cell<u64>,
     begun: Cell<u64>,
-    /// When the turn's last step ended, which is when the next one begins; 0 in between.
+    /// When the last step ended, which is when the next one begins; 0 if the operating system was asked in between.
     ended: Cell<u64>,
 }
 
@@ -69,11 +74,14 @@ impl Recording {
             observed: Cell::new(false),
             slot: Cell::new(slot),
             index: Cell::new(index),
-            pen: Short::default(),
+            pen: Pen::default(),
+            told: Cell::new(0),
             slow_after: AtomicU64::new(0),
             wanted: Cell::new(wanted),
             answered: Cell::new(0),
             snapshot_due: Cell::new(0),
+            taking: Cell::new(false),
+            taken: Cell::new((0, 0)),
             subject: Cell::new(0),
             begun: Cell::new(0),
             ended: Cell::new(0),
@@ -83,6 +91,12 @@ impl Recording {
     #[inline]
     pub(super) fn is_flight(&self) -> bool {
         ON && self.level.get() > Level::Pulse
+    }
+
+    /// Whether a snapshot is to be gone on with, so that the loop must not sleep.
+    #[inline]
+    pub(super) fn is_taking(&self) -> bool {
+        ON && self.taking.get()
     }
 
     #[inline]
@@ -96,7 +110,6 @@ impl Recording {
     pub(super) fn count_turn(&self) {
         if ON {
             add(&self.slot.get().turns, 1);
-            self.ended.set(0);
         }
     }
 
@@ -224,7 +237,7 @@ impl<H: Host> Engine<H> {
 
     /// The job's subject is over: another may have its key.
     pub fn forget_subject(&self, key: u64) {
-        let known = self.recording.pen.with(|pen| pen.forget(key));
+        let known = self.recording.pen.forget(key);
         if let (Some(subject), true) = (known, self.recording.rings.get()) {
             self.write(Kind::End, subject, 0, self.cause.get(), stamp::now());
         }
@@ -234,18 +247,37 @@ impl<H: Host> Engine<H> {
 
     #[inline]
     fn write(&self, kind: Kind, subject: u64, word: u64, cause: Cause, begun: u64) {
-        ring::write(Page::own(), kind, self.recording.index.get(), subject, word, cause, begun);
+        let Recording { pen, index, .. } = &self.recording;
+        pen.write(Page::own(), ring::about(kind, index.get(), subject), word, cause, begun);
     }
 
+    #[inline]
     fn subject(&self, work: &Work<H::Job>) -> u64 {
-        let (page, index) = (Page::own(), self.recording.index.get());
-        let (key, job) = work.job().map_or((0, None), |job| (H::key(job), Some(job)));
-        // The name is asked for outside of the borrow: it may be foreign code that knows it.
-        if let Some(known) = self.recording.pen.with(|pen| pen.known(page, key)) {
-            return known;
+        let key = work.job().map_or(0, H::key);
+        self.recording.pen.known(Page::own(), key).unwrap_or_else(|| self.introduce(key, work))
+    }
+
+    #[cold]
+    fn introduce(&self, key: u64, work: &Work<H::Job>) -> u64 {
+        let name = work.job().map_or_else(|| ("a Rust future".to_owned(), 0), H::name);
+        let stamp = work.job().map_or(0, H::name_stamp);
+        self.recording.pen.introduce(Page::own(), self.recording.index.get(), key, name, stamp)
+    }
+
+    /// As [`subject`](Self::subject), of what begins to run: it may have got another name since it was made ready.
+    #[inline]
+    fn beginning(&self, work: &Work<H::Job>) -> u64 {
+        let key = work.job().map_or(0, H::key);
+        match self.recording.pen.begins(Page::own(), key) {
+            Some((subject, None)) => subject,
+            Some((subject, Some(stamp))) => {
+                if work.job().map_or(0, H::name_stamp) != stamp {
+                    self.introduce(key, work);
+                }
+                subject
+            }
+            None => self.introduce(key, work),
         }
-        let name = job.map_or_else(|| ("a Rust future".to_owned(), 0), H::name);
-        self.recording.pen.with(|pen| pen.introduce(page, index, key, name))
     }
 
     #[inline(never)]
@@ -267,14 +299,7 @@ impl<H: Host> Engine<H> {
     pub(super) fn record_begin(&self, number: u64, work: &Work<H::Job>, cause: Cause) {
         self.observe(Observed::Begins(number, work.job(), cause));
         if self.recording.rings.get() {
-            let (page, key) = (Page::own(), work.job().map_or(0, H::key));
-            let known = self.recording.pen.with(|pen| pen.begins(page, key));
-            let (subject, is_first) = known.unwrap_or_else(|| (self.subject(work), false));
-            self.recording.subject.set(subject);
-            if let (true, Some(job)) = (is_first, work.job()) {
-                let (index, name) = (self.recording.index.get(), H::name(job));
-                self.recording.pen.with(|pen| pen.rename(page, index, key, name));
-            }
+            self.recording.subject.set(self.beginning(work));
             let ended = self.recording.ended.get();
             self.recording.begun.set(if ended == 0 { stamp::now() } else { ended });
         }
@@ -313,7 +338,9 @@ impl<H: Host> Engine<H> {
             slot.set_state(State::Running);
             watch::ring();
             if self.recording.snapshot_due.get() == 0 {
-                self.recording.snapshot_due.set(now + FIRST_SNAPSHOT);
+                // Where there is no file, nobody can come later.
+                let first = if file::path().is_some() { now + FIRST_SNAPSHOT } else { u64::MAX };
+                self.recording.snapshot_due.set(first);
             }
         }
     }
@@ -325,6 +352,7 @@ impl<H: Host> Engine<H> {
             return Ok(());
         }
         let (slot, header) = (self.recording.slot.get(), &Page::own().header);
+        self.recording.ended.set(0);
         let looked = slot.looked.load(Ordering::Relaxed);
         store(&slot.looked, tick);
         if looked != 0 && tick.saturating_sub(looked) >= SLOW_TURN {
@@ -333,7 +361,8 @@ impl<H: Host> Engine<H> {
         if header.level.load(Ordering::Relaxed) != self.recording.wanted.get()
             || header.requests.load(Ordering::Relaxed) != self.recording.answered.get()
             || tick >= self.recording.snapshot_due.get()
-            || self.recording.is_flight()
+            || self.recording.is_taking()
+            || self.recording.is_flight() && tick != self.recording.told.replace(tick)
         {
             return self.heed_page(cx, tick);
         }
@@ -365,23 +394,42 @@ impl<H: Host> Engine<H> {
             }
         }
         let requests = header.requests.load(Ordering::Acquire);
-        if requests != recording.answered.replace(requests) || tick >= recording.snapshot_due.get() {
-            let begun = self.now();
-            // Whatever it costs, it costs a hundredth of the time at the most.
-            recording.snapshot_due.set(u64::MAX);
-            let left = H::snapshot(self, cx);
-            let cost = self.now().saturating_sub(begun);
-            recording.snapshot_due.set(begun.saturating_add(FIRST_SNAPSHOT.max(100 * cost)));
-            return left;
+        recording.slot.get().heard.store(requests, Ordering::Relaxed);
+        if requests != recording.answered.replace(requests)
+            || tick >= recording.snapshot_due.get()
+            || self.may_go_on_taking()
+        {
+            return self.take_snapshot(cx);
         }
         Ok(())
+    }
+
+    /// Whether the next slice of a snapshot is to be taken: at once while nothing else is to be done, else once a tick.
+    fn may_go_on_taking(&self) -> bool {
+        let (recording, ready) = (&self.recording, self.ready.with(|ready| ready.len()));
+        recording.taking.get() && (ready == 0 || Clock::Real.tick() != recording.taken.get().1)
+    }
+
+    fn take_snapshot(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
+        let (recording, begun) = (&self.recording, self.now());
+        recording.snapshot_due.set(u64::MAX);
+        let left = H::snapshot(self, cx);
+        let cost = recording.taken.get().0 + self.now().saturating_sub(begun);
+        let more = *left.as_ref().unwrap_or(&false);
+        recording.taking.set(more);
+        recording.taken.set((if more { cost } else { 0 }, Clock::Real.tick()));
+        if !more {
+            // Whatever it costs, it costs a hundredth of the time at the most.
+            recording.snapshot_due.set(begun.saturating_add(FIRST_SNAPSHOT.max(100 * cost)));
+        }
+        left.map(drop)
     }
 
     /// Takes down what a stamp and the clock say at this moment.
     fn tell_time(&self) {
         let header = &Page::own().header;
         store(&header.moments[1][0], stamp::now());
-        store(&header.moments[1][1], crate::clock::Clock::Real.now());
+        store(&header.moments[1][1], Clock::Real.now());
     }
 
     pub(super) fn record_sleep(&self, next: Option<(u64, u64)>) {
@@ -425,9 +473,9 @@ impl<H: Host> Engine<H> {
 
     // --- snapshots ---------------------------------------------------------------------------------------------------
 
-    /// Leaves a text in the page that tells what everything waits for; the newest counts. False if there is no room for
-    /// it (texts of more than [`SNAPSHOT`] bytes, many loops, a full tmpfs).
-    pub fn write_snapshot(&self, text: &[u8]) -> bool {
+    /// Leaves a text in the page that tells what everything waits for, in answer to the request of this number; the newest
+    /// counts. False if there is no room for it (texts of more than [`SNAPSHOT`] bytes, many loops, a full tmpfs).
+    pub fn write_snapshot(&self, text: &[u8], answers: u32) -> bool {
         let (page, slot, index) = (Page::own(), self.recording.slot.get(), self.recording.index.get());
         if !ON || index >= SNAPSHOTS || text.len() > SNAPSHOT {
             return false;
@@ -444,9 +492,9 @@ impl<H: Host> Engine<H> {
             place.store(*byte, Ordering::Relaxed);
         }
         about.length.store(text.len() as u64, Ordering::Relaxed);
-        about.at.store(crate::clock::Clock::Real.now(), Ordering::Relaxed);
+        about.at.store(Clock::Real.now(), Ordering::Relaxed);
         about.sequence.fetch_add(1, Ordering::Release);
-        slot.answered.store(self.recording.answered.get(), Ordering::Relaxed);
+        slot.answered.store(answers, Ordering::Relaxed);
         slot.newest.store(next as u32, Ordering::Release);
         true
     }
@@ -459,7 +507,7 @@ impl<H: Host> Engine<H> {
             store(&slot.slow_after, self.recording.slow_after.load(Ordering::Relaxed));
             self.recording.slot.set(slot);
             self.recording.index.set(index);
-            drop(self.recording.pen.with(std::mem::take));
+            self.recording.pen.begin_anew();
         }
     }
 }

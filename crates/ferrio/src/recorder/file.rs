@@ -131,7 +131,7 @@ mod memory {
         sweep(&folder);
         let path = folder.join(format!("{}{SUFFIX}", std::process::id()));
         let file = create(&path).ok()?;
-        let made = file.set_len(size_of::<Page>() as u64).and_then(|()| allocate(&file, 0, offset_of!(Page, ring)));
+        let made = file.set_len(size_of::<Page>() as u64).and_then(|()| allocate(&file, 0, offset_of!(Page, filled)));
         let Ok(page) = made.and_then(|()| map(place, Some(&file))) else {
             drop(fs::remove_file(&path));
             return None;

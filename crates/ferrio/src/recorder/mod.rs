@@ -96,6 +96,11 @@ pub fn want(level: Level) {
     Page::own().header.level.store(level as u32, std::sync::atomic::Ordering::Release);
 }
 
+/// How many records of its loops' flight this process has written.
+pub fn records() -> u64 {
+    ring::written(Page::own())
+}
+
 /// How many snapshots of this process have been asked for.
 pub fn requests() -> u32 {
     Page::own().header.requests.load(std::sync::atomic::Ordering::Relaxed)

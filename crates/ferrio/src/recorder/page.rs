@@ -1,8 +1,15 @@
 //! What is where in a process's page, and the counters that a loop keeps there.
 //!
 //! All fields that change are atomics, written relaxed (an ordinary store) by the one thread that owns them and read by
-//! whoever looks, in this process or another. Layout changes need a new [`VERSION`]: a reader refuses what it does not
-//! know.
+//! whoever looks, in this process or another.
+//!
+//! # Versions
+//! A reader knows one [`VERSION`], and refuses every other, saying which it has found: a page is looked at by the ferrio
+//! that wrote it. The number is raised by one in each release in which a reader of the release before would misread a
+//! page: if anything in this file has moved or changed its meaning, if the words of a record have (`ring`), or what a
+//! stamp is. Only the magic and the version stay where they are for ever. The form of a snapshot's text has a number of
+//! its own, in the text, and is the host's affair. A test compares the layout with [`LAYOUT`], so that none is changed by
+//! mistake.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,12 +20,18 @@ use crate::clock::Clock;
 /// How a page begins.
 pub const MAGIC: [u8; 8] = *b"ferrio\r\n";
 /// The layout described by this file.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// What the layout of this version comes to: the sizes of the header, a slot and the page, and where its parts begin.
+#[cfg(test)]
+const LAYOUT: [usize; 7] = [1256, 1088, 25_481_216, 1280, 53_248, 16_830_464, 17_092_608];
 
 /// How many loops of a process have their counters in its page; further ones keep theirs to themselves.
 pub const SLOTS: usize = 32;
 /// How many records the ring holds: 16 MiB of them.
-pub const RECORDS: usize = 512 * 1024;
+pub const RECORDS: usize = CHUNKS * CHUNK;
+/// A loop takes so many records' room at a time, and then writes without asking the others.
+pub const CHUNK: usize = 256;
+pub const CHUNKS: usize = 2048;
 /// Room for the names that records refer to, in bytes.
 pub const NAMES: usize = 256 * 1024;
 /// How many loops have room for a snapshot.
@@ -46,8 +59,8 @@ pub struct Header {
     pub missing: AtomicU32,
     /// Two moments as stamp and nanoseconds of the monotonic clock: see [`Scale`](super::stamp::Scale).
     pub moments: [[AtomicU64; 2]; 2],
-    /// How many records have ever been written.
-    pub records: AtomicU64,
+    /// How many chunks of records have ever been taken.
+    pub chunks: AtomicU64,
     /// How many bytes of names there are.
     pub names: AtomicU64,
     /// What the process calls itself: its command line, and what runs it.
@@ -145,8 +158,9 @@ pub struct Slot {
     pub(crate) snapshots: [Snapshot; 2],
     /// The newest of the two.
     pub(crate) newest: AtomicU32,
-    /// The request that it answers.
+    /// The request that it answers, and the newest that the loop has heard of.
     pub answered: AtomicU32,
+    pub heard: AtomicU32,
 }
 
 /// A turn of so many nanoseconds holds others up: asyncio's `slow_callback_duration`.
@@ -234,6 +248,8 @@ pub struct Page {
     pub header: Header,
     pub slots: [Slot; SLOTS],
     // Each of these begins on a boundary of the operating system's pages, and gets memory when it is first needed.
+    /// Up to which number each chunk's records are written.
+    pub(crate) filled: Aligned<[AtomicU64; CHUNKS]>,
     pub(crate) ring: Aligned<[[AtomicU64; 4]; RECORDS]>,
     pub(crate) names: Aligned<[std::sync::atomic::AtomicU8; NAMES]>,
     pub(crate) snapshots: Aligned<[[[std::sync::atomic::AtomicU8; SNAPSHOT]; 2]; SNAPSHOTS]>,
@@ -246,12 +262,6 @@ impl Page {
     /// This process's page.
     pub fn own() -> &'static Page {
         file::own_page()
-    }
-
-    pub(crate) fn is_one(&self) -> bool {
-        let magic: Vec<u8> =
-            self.header.magic.iter().flat_map(|part| part.load(Ordering::Acquire).to_le_bytes()).collect();
-        magic == MAGIC && self.header.version.load(Ordering::Relaxed) == VERSION
     }
 
     /// Fills a new page's header; what makes it a page comes last.
@@ -309,12 +319,12 @@ impl Slot {
     /// Sets everything back but the state.
     fn empty(&self) {
         let Slot { thread, steps, turns, sleeps, slept, run_began, since, looked, worked, slow_after, .. } = self;
-        let Slot { timers, slow_turns, longest_turn, longest_turn_at, answered, .. } = self;
+        let Slot { timers, slow_turns, longest_turn, longest_turn_at, answered, heard, .. } = self;
         let times = [slept, run_began, since, looked, worked, slow_after, longest_turn, longest_turn_at];
         for counter in [steps, turns, sleeps].into_iter().chain(times) {
             counter.store(0, Ordering::Relaxed);
         }
-        for counter in [thread, timers, slow_turns, answered] {
+        for counter in [thread, timers, slow_turns, answered, heard] {
             counter.store(0, Ordering::Relaxed);
         }
         for histogram in [&self.late, &self.busy] {
@@ -335,6 +345,8 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
+    use std::mem::offset_of;
+
     use super::*;
 
     #[test]
@@ -346,6 +358,17 @@ mod tests {
             assert!(bucket == 0 || bucket_end(bucket) <= bucket_end(bucket - 1) * 5 / 4 + 1);
         }
         assert_eq!(bucket(u64::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_changed_layout_has_a_new_version() {
+        let sizes = [size_of::<Header>(), size_of::<Slot>(), size_of::<Page>()];
+        let places =
+            [offset_of!(Page, slots), offset_of!(Page, ring), offset_of!(Page, names), offset_of!(Page, snapshots)];
+        let layout: Vec<_> = sizes.into_iter().chain(places).collect();
+        assert_eq!(layout, LAYOUT, "raise VERSION by one (once a release), and put this into LAYOUT");
+        // These two stay for ever.
+        assert_eq!([offset_of!(Header, magic), offset_of!(Header, version)], [0, MAGIC.len()]);
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! snapshots asked for. What it reads may change meanwhile; whatever must be whole is checked for that, and dropped or
 //! read again.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::page::{BUCKETS, Histogram, NAMES, RECORDS, SLOTS, SNAPSHOT, Slot, State, bucket_end};
+use super::page::{BUCKETS, CHUNKS, Histogram, MAGIC, NAMES, SNAPSHOT, Slot, State, VERSION, bucket_end};
 use super::ring::{self, Kind};
 use super::stamp::Scale;
 use crate::cause::Cause;
@@ -68,6 +69,8 @@ pub struct LoopView {
     pub looked: u64,
     /// How long it did not sleep while it ran, up to `since`.
     pub worked: u64,
+    /// The newest request for a snapshot that it has heard of.
+    pub heard: u32,
     /// How many timers are set, as of the last sleep.
     pub timers: u32,
     /// How many turns took a tenth of a second or longer.
@@ -110,6 +113,7 @@ impl LoopView {
             since: slot.since.load(Ordering::Relaxed),
             looked: slot.looked.load(Ordering::Relaxed),
             worked: slot.worked.load(Ordering::Relaxed),
+            heard: slot.heard.load(Ordering::Relaxed),
             timers: slot.timers.load(Ordering::Relaxed),
             slow_turns: slot.slow_turns.load(Ordering::Relaxed),
             longest_turn: slot.longest_turn.load(Ordering::Relaxed),
@@ -169,14 +173,18 @@ impl View {
     /// Opens a page's file.
     ///
     /// # Errors
-    /// The operating system's; `InvalidData` for a file that is no page, or one of another version of ferrio.
+    /// The operating system's; `InvalidData` for a file that is no page, or one of another [`VERSION`].
     pub fn open(path: &Path) -> io::Result<View> {
-        let page = mapping::Mapping::open(path)?;
-        if !page.is_one() {
-            let why = "not a page of this version of ferrio";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-        }
-        Ok(View { page })
+        // What all versions begin with; the rest of another may be as long as it likes.
+        let mut beginning = Vec::new();
+        File::open(path)?.take(MAGIC.len() as u64 + 4).read_to_end(&mut beginning)?;
+        let version = beginning.strip_prefix(&MAGIC).and_then(|rest| Some(u32::from_le_bytes(rest.try_into().ok()?)));
+        let refused = match version {
+            Some(VERSION) => return Ok(View { page: mapping::Mapping::open(path)? }),
+            Some(other) => format!("a page of version {other}; this ferrio reads version {VERSION}"),
+            None => "not a page of ferrio's".to_owned(),
+        };
+        Err(io::Error::new(io::ErrorKind::InvalidData, refused))
     }
 
     /// What the process says of itself.
@@ -191,7 +199,7 @@ impl View {
             level: header.level.load(Ordering::Relaxed),
             signal: header.signal.load(Ordering::Relaxed),
             missing: header.missing.load(Ordering::Relaxed),
-            records: header.records.load(Ordering::Relaxed),
+            records: ring::written(&self.page),
         }
     }
 
@@ -232,18 +240,12 @@ impl View {
         None
     }
 
-    /// The records that are in the ring, oldest first.
+    /// The records that are in the ring: of each loop, the oldest first.
     pub fn records(&self) -> Vec<Record> {
-        let header = &self.page.header;
         let scale = self.scale();
-        let end = header.records.load(Ordering::Acquire);
-        let first = end.saturating_sub(RECORDS as u64);
-        let raw: Vec<_> =
-            (first..end).map(|number| ring::words(&self.page.ring.0[number as usize % RECORDS])).collect();
-        // What was overwritten meanwhile is dropped, and one more for each writer that may be at it right now.
-        let overwritten = header.records.load(Ordering::Acquire).saturating_sub(RECORDS as u64 - SLOTS as u64);
-        let lost = if end < RECORDS as u64 { 0 } else { overwritten.saturating_sub(first).min(end - first) as usize };
-        raw[lost..].iter().filter_map(|words| self.record(words, &scale)).collect()
+        let mut chunks: Vec<_> = (0..CHUNKS).filter_map(|place| ring::read_chunk(&self.page, place)).collect();
+        chunks.sort_unstable_by_key(|(number, _)| *number);
+        chunks.iter().flat_map(|(_, records)| records).filter_map(|words| self.record(words, &scale)).collect()
     }
 
     fn scale(&self) -> Scale {
@@ -324,7 +326,7 @@ mod mapping {
         pub fn open(path: &Path) -> io::Result<Self> {
             let file = OpenOptions::new().read(true).write(true).open(path)?;
             if file.metadata()?.len() != size_of::<Page>() as u64 {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "not a page of this version of ferrio"));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a page that is cut off"));
             }
             // SAFETY: the kernel chooses the addresses; the file is as long as the page, and its owner never cuts it.
             let mapped = unsafe {

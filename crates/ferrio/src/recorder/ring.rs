@@ -1,6 +1,6 @@
 //! The flight ring: the newest [`RECORDS`] wake-ups, steps and sleeps of all loops of a process.
 //!
-//! A record is four words of eight bytes, written one after the other into the place that a counter gives it:
+//! A record is four words of eight bytes:
 //!
 //! | word | |
 //! | --- | --- |
@@ -9,19 +9,22 @@
 //! | 2 | wake, end: 0; step: its number (32) and length (32 bits, in 16 stamps); sleep: the end's stamp; timer: its deadline; name: where it is in the names (32) and the subject's own number (32) |
 //! | 3 | cause: see [`Cause`](crate::cause::Cause) |
 //!
-//! Places are used again and again, so memory is bounded by construction; a reader drops what was overwritten while it
-//! read.
+//! A loop takes a *chunk* of places at a time, which it fills with plain stores; after each record it says how far it has
+//! got, so a reader finds whole records. Chunks are used again and again, so memory is bounded by construction; a reader
+//! drops what was taken anew while it read. Records of one loop are in the order in which they were written.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::page::{NAMES, Page, RECORDS};
+use super::page::{CHUNK, CHUNKS, NAMES, Page};
 use super::{file, stamp};
 use crate::cause::Cause;
 use crate::fork;
+use crate::short::Short;
 
 /// What a record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,22 +54,53 @@ impl Kind {
 /// Lengths are kept in so many stamps: 32 bits of them are half a minute.
 pub(super) const LENGTH_UNIT: u64 = 16;
 
-/// One loop's pen. It knows the subjects that it has named.
+/// One loop's pen. It knows where it writes, and the subjects that it has named.
 #[derive(Default)]
 pub struct Pen {
-    named: HashMap<u64, Named, BuildHasherDefault<Fold>>,
+    /// The number of the next record; the first of a chunk if it has none to go on with.
+    next: Cell<u64>,
+    named: Short<HashMap<u64, Named, BuildHasherDefault<Fold>>>,
+    /// Keys and numbers of those that have run and were met since the last chunk was taken, each in the place that its key
+    /// gives it.
+    met: Met,
+}
+
+struct Met([Cell<(u64, u64)>; 64]);
+
+impl Default for Met {
+    fn default() -> Self {
+        Met([const { Cell::new((0, 0)) }; 64])
+    }
+}
+
+impl Met {
+    #[inline]
+    fn place(&self, key: u64) -> &Cell<(u64, u64)> {
+        // Addresses: they differ from the fifth bit on.
+        &self.0[((key >> 4) ^ (key >> 10)) as usize % 64]
+    }
+
+    /// The number of the subject with this key.
+    #[inline]
+    fn get(&self, key: u64) -> Option<u64> {
+        let (known, id) = self.place(key).get();
+        (known == key && id != 0).then_some(id)
+    }
+
+    fn clear(&self) {
+        self.0.iter().for_each(|place| place.set((0, 0)));
+    }
 }
 
 /// The number of the next subject: none comes twice in a process.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
+#[derive(Clone, Copy)]
 struct Named {
     id: u64,
-    /// Its name and number as they were written.
-    word: u64,
-    /// It has run.
-    started: bool,
-    /// How many records there were when its name was written.
+    /// What stands for its name as it was written; `None` once it has run, from when on it keeps it.
+    stamp: Option<usize>,
+    /// How many chunks had been taken when its name was written.
     at: u64,
 }
 
@@ -74,55 +108,155 @@ struct Named {
 const REMEMBERED: usize = 64 * 1024;
 
 impl Pen {
+    /// Writes one record; `about` is the word 1 of it.
+    #[inline]
+    pub fn write(&self, page: &Page, about: u64, word: u64, cause: Cause, begun: u64) {
+        let mut number = self.next.get();
+        if number.is_multiple_of(CHUNK as u64) || is_old(page, number / CHUNK as u64) {
+            number = take_chunk(page, number == 0);
+            self.met.clear();
+        }
+        let place = number as usize % (CHUNKS * CHUNK);
+        for (field, value) in page.ring.0[place].iter().zip([begun, about, word, cause.word()]) {
+            field.store(value, Ordering::Relaxed);
+        }
+        self.next.set(number + 1);
+        page.filled.0[place / CHUNK].store(number + 1, Ordering::Release);
+    }
+
     /// The number in the ring of the subject with this key, if the ring knows what it is called.
     #[inline]
     pub fn known(&self, page: &Page, key: u64) -> Option<u64> {
-        let records = page.header.records.load(Ordering::Relaxed);
-        let named = self.named.get(&key)?;
-        // Its name must not be the first thing that is overwritten.
-        (records.wrapping_sub(named.at) < RECORDS as u64 / 2).then_some(named.id)
+        if let Some(id) = self.met.get(key) {
+            return Some(id);
+        }
+        self.look_up(page, key).map(|(id, _)| id)
+    }
+
+    /// As it says in the table: its number, and what stood for its name if it has not run.
+    fn look_up(&self, page: &Page, key: u64) -> Option<(u64, Option<usize>)> {
+        let named = self.named.with(|named| named.get(&key).copied()).filter(|known| !is_old(page, known.at))?;
+        if named.stamp.is_none() {
+            self.met.place(key).set((key, named.id));
+        }
+        Some((named.id, named.stamp))
     }
 
     /// Tells the ring what the subject with this key is called, and the subject's own number (`fetch`, 12 for `Task-12`;
-    /// 0 for none). Returns its number in the ring.
+    /// 0 for none). `stamp` changes when that does. Returns its number in the ring.
     #[cold]
-    pub fn introduce(&mut self, page: &Page, slot: usize, key: u64, (name, number): (String, u32)) -> u64 {
-        let known = self.named.get(&key).map(|known| known.id);
-        if self.named.len() >= REMEMBERED {
-            self.named.clear();
-        }
-        let id = known.unwrap_or_else(|| NEXT.fetch_add(1, Ordering::Relaxed));
-        let word = (u64::from(intern(page, &name)) << 32) | u64::from(number);
-        write(page, Kind::Name, slot, id, word, Cause::OUTSIDE, stamp::now());
-        let started = self.named.get(&key).is_some_and(|known| known.started);
-        self.named.insert(key, Named { id, word, started, at: page.header.records.load(Ordering::Relaxed) });
+    pub fn introduce(&self, page: &Page, slot: usize, key: u64, name: (String, u32), stamp: usize) -> u64 {
+        let word = (u64::from(intern(page, &name.0)) << 32) | u64::from(name.1);
+        let at = page.header.chunks.load(Ordering::Relaxed);
+        let id = self.named.with(|named| {
+            let known = named.get(&key).map(|known| (known.id, known.stamp.map(|_| stamp)));
+            if named.len() >= REMEMBERED {
+                named.clear();
+            }
+            let (id, stamp) = known.unwrap_or_else(|| (NEXT.fetch_add(1, Ordering::Relaxed), Some(stamp)));
+            named.insert(key, Named { id, stamp, at });
+            id
+        });
+        self.write(page, about(Kind::Name, slot, id), word, Cause::OUTSIDE, stamp::now());
         id
     }
 
-    /// As [`known`](Self::known), of a subject that begins to run, and whether it does for the first time: it may have got
-    /// its name after it was made ready.
+    /// As [`known`](Self::known), of a subject that begins to run; and, if that is for the first time, what stood for its
+    /// name: it may have got another after it was made ready.
     #[inline]
-    pub fn begins(&mut self, page: &Page, key: u64) -> Option<(u64, bool)> {
-        let records = page.header.records.load(Ordering::Relaxed);
-        let named = self.named.get_mut(&key)?;
-        let is_first = !std::mem::replace(&mut named.started, true);
-        (records.wrapping_sub(named.at) < RECORDS as u64 / 2).then_some((named.id, is_first))
-    }
-
-    /// Tells the ring if the subject is called something else by now.
-    #[cold]
-    pub fn rename(&mut self, page: &Page, slot: usize, key: u64, (name, number): (String, u32)) {
-        let word = (u64::from(intern(page, &name)) << 32) | u64::from(number);
-        if let Some(known) = self.named.get_mut(&key).filter(|known| known.word != word) {
-            known.word = word;
-            write(page, Kind::Name, slot, known.id, word, Cause::OUTSIDE, stamp::now());
+    pub fn begins(&self, page: &Page, key: u64) -> Option<(u64, Option<usize>)> {
+        if let Some(id) = self.met.get(key) {
+            return Some((id, None));
         }
+        let known = self.look_up(page, key)?;
+        if known.1.is_some() {
+            self.named.with(|named| named.get_mut(&key).map(|named| named.stamp.take()));
+        }
+        Some(known)
     }
 
     /// The subject with this key is over: another may have its key. Returns its number in the ring, if it had one.
-    pub fn forget(&mut self, key: u64) -> Option<u64> {
-        self.named.remove(&key).map(|known| known.id)
+    pub fn forget(&self, key: u64) -> Option<u64> {
+        if self.met.get(key).is_some() {
+            self.met.place(key).set((0, 0));
+        }
+        self.named.with(|named| named.remove(&key)).map(|known| known.id)
     }
+
+    /// In the child of a fork, whose page is empty.
+    pub fn begin_anew(&self) {
+        self.next.set(0);
+        self.met.clear();
+        drop(self.named.with(std::mem::take));
+    }
+}
+
+impl Drop for Pen {
+    fn drop(&mut self) {
+        // Many loops that live for a moment share a chunk.
+        left_chunks().1.push(self.next.get());
+    }
+}
+
+/// Whether what was written into the ring when so many chunks had been taken may be overwritten before long.
+#[inline]
+fn is_old(page: &Page, chunk: u64) -> bool {
+    // (A loop that writes little may keep a chunk, and what it has met, for as long again.)
+    page.header.chunks.load(Ordering::Relaxed).wrapping_sub(chunk) > CHUNKS as u64 * 3 / 8
+}
+
+/// A chunk for one loop alone. Returns the number of its first free record. The first chunk of a loop may be one that
+/// another has left; those that follow have higher numbers, so that a loop's records are in order.
+#[cold]
+fn take_chunk(page: &Page, is_first: bool) -> u64 {
+    while is_first && let Some(next) = left_chunks().1.pop() {
+        if !next.is_multiple_of(CHUNK as u64) && !is_old(page, next / CHUNK as u64) {
+            return next;
+        }
+    }
+    let chunk = page.header.chunks.fetch_add(1, Ordering::AcqRel);
+    let first = chunk * CHUNK as u64;
+    // Whoever reads one of the new records sees that its chunk is another's.
+    page.filled.0[chunk as usize % CHUNKS].store(first, Ordering::Relaxed);
+    fence(Ordering::Release);
+    first
+}
+
+/// The next record's numbers of chunks whose loops are gone, and in which process that was.
+fn left_chunks() -> MutexGuard<'static, (u32, Vec<u64>)> {
+    static LEFT: Mutex<(u32, Vec<u64>)> = Mutex::new((0, Vec::new()));
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    if left.0 != fork::count() {
+        // They are in the parent's page.
+        *left = (fork::count(), Vec::new());
+    }
+    left
+}
+
+/// How many records there have been, of which the oldest may be gone.
+pub(super) fn written(page: &Page) -> u64 {
+    let chunks = page.header.chunks.load(Ordering::Relaxed);
+    let gone = chunks.saturating_sub(CHUNKS as u64);
+    let filled = |chunk: u64| {
+        page.filled.0[chunk as usize % CHUNKS].load(Ordering::Relaxed).saturating_sub(chunk * CHUNK as u64)
+    };
+    gone * CHUNK as u64 + (gone..chunks).map(filled).map(|count| count.min(CHUNK as u64)).sum::<u64>()
+}
+
+/// The whole records of the chunk in this place: the chunk's number, and their words. None if it was taken anew meanwhile.
+pub(super) fn read_chunk(page: &Page, place: usize) -> Option<(u64, Vec<[u64; 4]>)> {
+    let filled = |order| {
+        let next = page.filled.0[place].load(order);
+        let chunk = next / CHUNK as u64;
+        // After its last record comes the first of the next one.
+        (if chunk as usize % CHUNKS == place { chunk } else { chunk.wrapping_sub(1) }, next)
+    };
+    let (chunk, next) = filled(Ordering::Acquire);
+    let count = (next.wrapping_sub(chunk.wrapping_mul(CHUNK as u64)) as usize).min(CHUNK);
+    let records = &page.ring.0[place * CHUNK..][..count];
+    let words = records.iter().map(|record| std::array::from_fn(|word| record[word].load(Ordering::Relaxed))).collect();
+    fence(Ordering::Acquire);
+    (filled(Ordering::Relaxed).0 == chunk).then_some((chunk, words))
 }
 
 /// Addresses, folded into hashes: they differ in the middle.
@@ -146,15 +280,10 @@ impl Hasher for Fold {
     }
 }
 
-/// Writes one record.
+/// What a record is about, as one word.
 #[inline]
-pub fn write(page: &Page, kind: Kind, slot: usize, subject: u64, word: u64, cause: Cause, begun: u64) {
-    let place = page.header.records.fetch_add(1, Ordering::AcqRel) as usize % RECORDS;
-    let record = &page.ring.0[place];
-    let about = ((kind as u64) << 56) | ((slot as u64 & 0xff) << 48) | (subject & 0xffff_ffff_ffff);
-    for (field, value) in record.iter().zip([begun, about, word, cause.word()]) {
-        field.store(value, Ordering::Relaxed);
-    }
+pub fn about(kind: Kind, slot: usize, subject: u64) -> u64 {
+    ((kind as u64) << 56) | ((slot as u64 & 0xff) << 48) | (subject & 0xffff_ffff_ffff)
 }
 
 /// A step's number and length as one word.
@@ -165,7 +294,7 @@ pub fn step_word(number: u64, length: u64) -> u64 {
 
 /// Gives the ring its memory. False if there is none.
 pub(crate) fn prepare(page: &Page) -> bool {
-    let start = offset_of!(Page, ring);
+    let start = offset_of!(Page, filled);
     let room = file::reserve(start, offset_of!(Page, snapshots) - start);
     if !room {
         page.header.missing.fetch_or(1, Ordering::Relaxed);
@@ -201,9 +330,4 @@ fn intern(page: &Page, name: &str) -> u32 {
     page.header.names.store((place + 1 + length) as u64, Ordering::Release);
     places.insert(name.to_owned(), place as u32);
     place as u32
-}
-
-/// The words of a record, in any order with its writer.
-pub(super) fn words(record: &[AtomicU64; 4]) -> [u64; 4] {
-    std::array::from_fn(|word| record[word].load(Ordering::Relaxed))
 }

@@ -1,0 +1,114 @@
+"""Who could end a wait: the calls in executors, timeouts, and locks that were taken with `acquire()`."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import sys
+import threading
+
+import ferrio
+import pytest
+from ferrio.executors import DefaultExecutor
+from ferrio.live import snapshot, words
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots are taken on Linux alone")
+
+modules = pytest.mark.parametrize("module", [asyncio, ferrio], ids=["asyncio", "ferrio"])
+
+
+def waits(coroutines, before=lambda loop: None, after=lambda: None):
+    """What is said of the waits of tasks with these names: (the Wait, who could end it)."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        before(loop)
+        tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]
+        for _ in range(10):
+            await asyncio.sleep(0.01)
+        taken = snapshot.take(loop, snapshot.Memory(), *snapshot.ASKED)
+        after()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return {
+            one["name"]: (one["wait"], words.wait(one["wait"])[1])
+            for one in taken["tasks"]["described"]
+            if one["name"] in coroutines
+        }
+
+    return asyncio.Runner(loop_factory=ferrio.new_event_loop).run(main())
+
+
+@pytest.mark.parametrize("kind", ["the default one", "another one", "to_thread"])
+def test_a_call_in_an_executor_runs_or_stands_in_line(kind):
+    go, other = threading.Event(), concurrent.futures.ThreadPoolExecutor(2)
+
+    async def call():
+        if kind == "to_thread":
+            await asyncio.to_thread(go.wait)
+        else:
+            await asyncio.get_running_loop().run_in_executor(None if kind == "the default one" else other, go.wait)
+
+    known = waits(
+        {f"call {number}": call() for number in range(5)},
+        before=lambda loop: loop.set_default_executor(DefaultExecutor(2)),
+        after=go.set,
+    )
+    other.shutdown()
+    running = [wait for wait, _ in known.values() if "runs" in wait]
+    lined = {name: wait["in_line"] for name, (wait, _) in known.items() if "in_line" in wait}
+    assert len(running) == 2
+    # In the order in which they were made.
+    assert lined == {"call 2": 1, "call 3": 2, "call 4": 3}
+    assert "2nd of 3 in line, and 2 threads busy" in known["call 3"][1]
+    assert known["call 4"][0]["calls"][0] == "Event.wait"
+    if kind != "another one":
+        assert all(wait["runs"] > 0 for wait in running)
+        assert "it has run for " in known["call 0"][1]
+
+
+@modules
+def test_a_timeout_is_who_could_end_it(module):
+    promise = []
+
+    async def limited():
+        promise.append(asyncio.get_running_loop().create_future())
+        async with module.timeout(50):
+            await promise[0]
+
+    async def patient():
+        promise.append(asyncio.get_running_loop().create_future())
+        await module.wait_for(promise[1], 60)
+
+    known = waits({"limited": limited(), "patient": patient()})
+    for name, seconds in (("limited", 50), ("patient", 60)):
+        wait, end = known[name]
+        (limit,) = [leaf for leaf in wait["of"] if leaf.get("limit")]
+        assert seconds - 5 < limit["in"] <= seconds
+        assert "Or: Its timeout, due in " in end
+
+
+@modules
+def test_a_lock_that_was_taken_with_acquire(module):
+    lock = None
+
+    async def takes():
+        nonlocal lock
+        lock = module.Lock()
+        await lock.acquire()
+        await asyncio.sleep(100)
+
+    async def enters():
+        async with lock:
+            pass
+
+    async def acquires():
+        with contextlib.suppress(asyncio.CancelledError):
+            await lock.acquire()
+
+    known = waits({"takes": takes(), "enters": enters(), "acquires": acquires()})
+    for name in ("enters", "acquires"):
+        wait, end = known[name]
+        assert wait["kind"] == "lock" and wait["holder"] is None
+        assert wait["in_hand"] == ["takes"]
+        assert end.endswith("Besides those who wait, takes has it in hand.")

@@ -3,7 +3,7 @@ with the loop recording at that level.
 
 Every path is walked once to warm up and a second time to be counted. Calls of ctermid(3), which nothing else makes,
 tell callgrind where the counted part begins and ends; what is printed says which part is which, and how many steps,
-turns and sleeps of the loop there are in it, if the loop counts them.
+turns and sleeps of the loop and records of its flight there are in it, if the loop counts them.
 """
 
 import asyncio
@@ -260,9 +260,10 @@ async def stream_echo(loop, aio, count):
 
 
 def counted(loop):
-    """How many steps, turns and sleeps the loop has done."""
+    """How many steps, turns and sleeps the loop has done, and how many records there are of them."""
     counters = loop._counters() if hasattr(loop, "_counters") else {}
-    return [counters.get(name, 0) for name in ("steps", "turns", "sleeps")]
+    records = getattr(sys.modules.get("ferrio._ferrio"), "records", int)()
+    return [*(counters.get(name, 0) for name in ("steps", "turns", "sleeps")), records]
 
 
 def main():

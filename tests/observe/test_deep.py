@@ -163,7 +163,8 @@ def test_a_running_process_goes_deep_from_outside_and_is_read_when_it_is_dead(tm
 def test_nothing_is_left_by_a_process_that_ends(tmp_path):
     program = "import asyncio, ferrio, os; ferrio.run(asyncio.sleep(0.01)); print(os.getpid())"
     environment = os.environ | {"FERRIO_LEVEL": "deep"}
-    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", program]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0 and ran.stderr == ""
     assert not list(Path(_ferrio.page_folder()).glob(f"{ran.stdout.strip()}.*"))
 

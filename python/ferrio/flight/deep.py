@@ -7,6 +7,7 @@ reads it without the process's help. Code and names are in it, values are not.
 """
 
 import asyncio
+import atexit
 import contextlib
 import itertools
 import json
@@ -55,8 +56,7 @@ def end(loop):
     if loop in _observed:
         _observed.discard(loop)
         loop._observe(None)
-        for writer in _writers.values():
-            writer.flush()
+        _flush()
 
 
 _observed = weakref.WeakSet()
@@ -66,9 +66,27 @@ _writers = {}
 def _writer(page):
     # One for all loops of a process; a forked child has a page of its own.
     if page not in _writers:
-        _writers.clear()
+        if not _hooked:
+            _hooked.append(atexit.register(_close))
+            # What waits in a buffer is written once, by the parent.
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(before=_flush)
+        _close()
         _writers[page] = _Writer(page)
     return _writers[page]
+
+
+_hooked = []
+
+
+def _flush():
+    for writer in _writers.values():
+        writer.flush()
+
+
+def _close():
+    while _writers:
+        _writers.popitem()[1].close()
 
 
 class _Writer:
@@ -107,6 +125,8 @@ class _Writer:
         return round(time.monotonic() - self.began, 7)
 
     def write(self, event, at=None):
+        if self._file.closed:
+            return  # the interpreter is ending
         line = {"n": next(self._numbers), "t": self.now() if at is None else at, **event}
         self._file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
         if self._file.tell() > HALF:
@@ -114,7 +134,11 @@ class _Writer:
             self._open()
 
     def flush(self):
-        self._file.flush()
+        if not self._file.closed:
+            self._file.flush()
+
+    def close(self):
+        self._file.close()
 
     def name(self, task):
         """The task's number and its name in the events."""

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
@@ -50,6 +51,16 @@ class Browser:
         # Another page first: an address that differs by its fragment only would not be loaded anew.
         _call("POST", f"{self._session}/url", {"url": "about:blank"})
         _call("POST", f"{self._session}/url", {"url": url})
+        # Keys that are pressed before the new page has the focus are lost.
+        deadline = time.monotonic() + 30
+        while not self.run("return document.hasFocus()") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.settle()
+
+    def settle(self):
+        """Wait for two frames: what happens on scrolling and resizing has then been drawn."""
+        script = "requestAnimationFrame(() => requestAnimationFrame(() => arguments[0]()))"
+        _call("POST", f"{self._session}/execute/async", {"script": script, "args": []})
 
     def run(self, script, *arguments):
         """Run `script` as the body of a function in the page, and return what it returns."""
@@ -61,6 +72,7 @@ class Browser:
             value = KEYS.get(key, key)
             actions += {"type": "keyDown", "value": value}, {"type": "keyUp", "value": value}
         _call("POST", f"{self._session}/actions", {"actions": [{"type": "key", "id": "keys", "actions": actions}]})
+        self.settle()
 
     def text(self, selector):
         return self.run("return document.querySelector(arguments[0]).innerText", selector)

@@ -331,6 +331,7 @@ def test_findings_are_listed_marked_and_reached_by_key(show):
 
 def painted(window, canvas, colour):
     """How many pixels of the canvas have this colour of the palette."""
+    window.settle()
     return window.run(
         """
         const canvas = document.querySelector(arguments[0]);

@@ -123,6 +123,50 @@ def test_a_cancellation_from_outside_is_not_swallowed_by_cancel(TaskGroup, run):
     run(main())
 
 
+# --- gather ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_gather_has_made_may_be_dropped_without_a_word(namespace, run):
+    async def forever():
+        await asyncio.get_running_loop().create_future()
+
+    async def main():
+        loop, said = asyncio.get_running_loop(), []
+        loop.set_exception_handler(lambda loop, context: said.append(context["message"]))
+        gathered, task = namespace.gather(forever(), forever()), asyncio.create_task(forever())
+        await asyncio.sleep(0)
+        del gathered
+        gc.collect()
+        assert said == []
+        # Nobody has promised to wait for this one either, but it was not gather that made it.
+        del task
+        gc.collect()
+        assert said == ["Task was destroyed but it is pending!"]
+
+    run(main())
+
+
+def test_gather_takes_futures_of_any_class(namespace, run):
+    class Marked(asyncio.Task):
+        pass
+
+    async def double(number):
+        await asyncio.sleep(0)
+        return 2 * number
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        pure = asyncio.futures._PyFuture(loop=loop)
+        loop.call_soon(pure.set_result, 8)
+        factory, before = (lambda loop, coro, **options: Marked(coro, loop=loop, **options)), loop.get_task_factory()
+        loop.set_task_factory(factory)
+        gathered = namespace.gather(double(1), Marked(double(2), loop=loop), asyncio.tasks._PyTask(double(3)), pure)
+        loop.set_task_factory(before)
+        assert await gathered == [2, 4, 6, 8]
+
+    run(main())
+
+
 # --- wait, as_completed, shield ------------------------------------------------------------------------------------------
 
 

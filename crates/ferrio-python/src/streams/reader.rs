@@ -16,6 +16,7 @@ use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{fastcall, install, install_noargs, install_onearg, noargs, onearg};
 use crate::imports::imports;
 use crate::operation::{self, Event, Kind, Outcome, Running, Step};
+use crate::sync::futures;
 
 /// asyncio's `streams._DEFAULT_LIMIT`.
 const DEFAULT_LIMIT: i64 = 64 * 1024;
@@ -121,7 +122,7 @@ impl StreamReader {
             self.resume_transport(py)?;
         }
         let the_loop = the_loop.unwrap_or_else(|| py.None());
-        let waiter = the_loop.bind(py).call_method0(intern!(py, "create_future"))?;
+        let waiter = futures::create(the_loop.bind(py))?;
         self.replace_waiter(py, Some(waiter.clone().unbind()));
         Ok(waiter)
     }
@@ -225,7 +226,7 @@ impl StreamReader {
 
     fn wake(&self, py: Python<'_>) -> PyResult<()> {
         match self.take_waiter(py)? {
-            Some(waiter) => waiter.call_method1(intern!(py, "set_result"), (py.None(),)).map(drop),
+            Some(waiter) => futures::set_result(&waiter, py.None().bind(py)),
             None => Ok(()),
         }
     }
@@ -234,7 +235,7 @@ impl StreamReader {
     fn take_waiter<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(waiter) = self.state.with(py, |state| state.waiter.take()) else { return Ok(None) };
         let waiter = waiter.into_bound(py);
-        let is_cancelled = waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()?;
+        let is_cancelled = futures::is_cancelled(&waiter)?;
         Ok((!is_cancelled).then_some(waiter))
     }
 

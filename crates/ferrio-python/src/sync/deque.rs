@@ -27,9 +27,9 @@ fn methods(py: Python<'_>) -> PyResult<&'static Methods> {
     METHODS.get_or_try_init(py, || {
         let class = py.import("collections")?.getattr("deque")?.cast_into::<PyType>()?;
         Ok(Methods {
-            append: CMethod::onearg(&class, "append")?,
-            popleft: CMethod::noargs(&class, "popleft")?,
-            remove: CMethod::onearg(&class, "remove")?,
+            append: CMethod::of(&class, "append")?,
+            popleft: CMethod::of(&class, "popleft")?,
+            remove: CMethod::of(&class, "remove")?,
             class: class.unbind(),
         })
     })
@@ -60,6 +60,11 @@ impl Deque {
     #[inline]
     pub fn bind<'a, 'py>(&'a self, py: Python<'py>) -> &'a Bound<'py, PyAny> {
         self.0.bind(py)
+    }
+
+    #[inline]
+    pub fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
+        self.0.into_bound(py)
     }
 
     #[inline]

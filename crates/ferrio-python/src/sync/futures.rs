@@ -26,9 +26,9 @@ fn methods(py: Python<'_>) -> PyResult<&'static Methods> {
         let class = imports(py)?.future.bind(py).cast::<PyType>()?;
         Ok(Methods {
             event_loop: py.import("ferrio.event_loop")?.getattr("EventLoop")?.unbind(),
-            done: CMethod::noargs(class, "done")?,
-            cancelled: CMethod::noargs(class, "cancelled")?,
-            set_result: CMethod::onearg(class, "set_result")?,
+            done: CMethod::of(class, "done")?,
+            cancelled: CMethod::of(class, "cancelled")?,
+            set_result: CMethod::of(class, "set_result")?,
             class: class.clone().unbind(),
         })
     })

@@ -3,6 +3,8 @@
 //! What users' subclasses may change (`_init`, `_put`, `_get`, `full`, `put_nowait`, …) is asyncio's own code wherever a
 //! class has changed something; then it runs on the attributes below, which have asyncio's names.
 
+use std::ops::Deref;
+
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -77,14 +79,44 @@ impl Default for Room {
     }
 }
 
+/// A further reference to what holds the items, for as long as Python code may run. Its end costs no look at whether the
+/// thread is attached.
+struct Held<'py> {
+    items: Items,
+    py: Python<'py>,
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        match std::mem::take(&mut self.items) {
+            Items::None => {}
+            Items::Deque(deque) => drop(deque.into_bound(self.py)),
+            Items::List(list) => drop(list.into_bound(self.py)),
+            Items::Other(other) => drop(other.into_bound(self.py)),
+        }
+    }
+}
+
+impl Deref for Held<'_> {
+    type Target = Items;
+
+    #[inline]
+    fn deref(&self) -> &Items {
+        &self.items
+    }
+}
+
 impl Items {
-    fn clone_ref(&self, py: Python<'_>) -> Self {
-        match self {
+    #[inline]
+    fn hold<'py>(&self, py: Python<'py>) -> Held<'py> {
+        let items = match self {
             Items::None => Items::None,
             Items::Deque(deque) => Items::Deque(deque.clone_ref(py)),
             Items::List(list) => Items::List(list.clone_ref(py)),
             Items::Other(other) => Items::Other(other.clone_ref(py)),
-        }
+        };
+        Held { items, py }
     }
 
     fn object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
@@ -225,8 +257,9 @@ impl Queue {
         })
     }
 
-    fn items(&self, py: Python<'_>) -> Items {
-        self.state.with(py, |state| state.items.clone_ref(py))
+    #[inline]
+    fn items<'py>(&self, py: Python<'py>) -> Held<'py> {
+        self.state.with(py, |state| state.items.hold(py))
     }
 
     /// `_put()`.
@@ -266,7 +299,7 @@ impl Queue {
         if queue.plain_is_full(py) != Some(false) {
             return Ok(false);
         }
-        let (items, is_shutdown) = queue.state.with(py, |state| (state.items.clone_ref(py), state.is_shutdown));
+        let (items, is_shutdown) = queue.state.with(py, |state| (state.items.hold(py), state.is_shutdown));
         if is_shutdown {
             return Err(shut_down(py));
         }

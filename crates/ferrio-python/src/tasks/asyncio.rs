@@ -6,10 +6,11 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBool, PyDict, PyString};
 
 use super::timeout::PHASES;
 use crate::event_loop::Loop;
+use crate::ffi::c_method::{CAttribute, CMethod};
 use crate::ffi::construct::construct_as;
 use crate::imports::imports;
 
@@ -23,8 +24,10 @@ pub struct Asyncio {
     pub cancelled_error: Py<PyAny>,
     task: Py<PyAny>,
     future: Py<PyAny>,
-    task_methods: [Py<PyAny>; METHODS.len()],
-    future_methods: [Py<PyAny>; METHODS.len() - 1],
+    task_methods: Vec<CMethod>,
+    future_methods: Vec<CMethod>,
+    /// Of tasks, whether to complain if they are dropped before they are done.
+    log_destroy_pending: CAttribute,
     pub group_create_task: Py<PyAny>,
     pub group_on_task_done: Py<PyAny>,
     pub timeout_aexit: Py<PyAny>,
@@ -76,8 +79,9 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
             timeout_phases: all_of(&timeouts.getattr("_State")?, &PHASES)?,
             task: imports.task.clone_ref(py),
             future: imports.future.clone_ref(py),
-            task_methods: all_of(imports.task.bind(py), &METHODS)?,
-            future_methods: all_of(imports.future.bind(py), METHODS.first_chunk().ok_or_else(too_few)?)?,
+            task_methods: methods_of(imports.task.bind(py), &METHODS)?,
+            future_methods: methods_of(imports.future.bind(py), &METHODS[..METHODS.len() - 1])?,
+            log_destroy_pending: CAttribute::of(imports.task.bind(py).cast()?, "_log_destroy_pending")?,
             has_eager_tasks: version >= (3, 12),
             has_edges: version >= (3, 14),
             gather_discards_edges: tasks.hasattr("_discard_awaited_by")?,
@@ -91,14 +95,14 @@ pub fn asyncio(py: Python<'_>) -> PyResult<&'static Asyncio> {
     })
 }
 
+fn methods_of(class: &Bound<'_, PyAny>, names: &[&str]) -> PyResult<Vec<CMethod>> {
+    names.iter().map(|name| CMethod::of(class.cast()?, name)).collect()
+}
+
 /// The attributes of these names.
 fn all_of<const N: usize>(object: &Bound<'_, PyAny>, names: &[&str; N]) -> PyResult<[Py<PyAny>; N]> {
     let values: Vec<_> = names.iter().map(|name| object.getattr(*name).map(Bound::unbind)).collect::<PyResult<_>>()?;
-    values.try_into().map_err(|_| too_few())
-}
-
-fn too_few() -> PyErr {
-    PyRuntimeError::new_err("fewer names than wanted")
+    values.try_into().map_err(|_| PyRuntimeError::new_err("fewer names than wanted"))
 }
 
 /// Something that asyncio's modules refer to by name each time, because tests and tools replace it.
@@ -262,6 +266,18 @@ pub fn new_future_of<'py>(class: &Bound<'py, PyAny>, the_loop: &Bound<'py, PyAny
     construct_as(class.cast()?, imports(py)?.future.bind(py).cast()?, None, &keywords)
 }
 
+/// Nobody but its maker can wait for this task: no "Task was destroyed but it is pending".
+#[inline]
+pub fn keep_quiet_when_dropped(task: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = task.py();
+    let (asyncio, no) = (asyncio(py)?, PyBool::new(py, false));
+    if task.get_type_ptr().cast() == asyncio.task.as_ptr() {
+        // SAFETY: an instance of its class.
+        return unsafe { asyncio.log_destroy_pending.set(task, &no) };
+    }
+    task.setattr(intern!(py, "_log_destroy_pending"), no)
+}
+
 /// A method of a future. Those of CPython's own classes are kept: looking one up by its name costs more than most of
 /// them take (10 ns).
 #[derive(Clone, Copy)]
@@ -292,11 +308,11 @@ const METHODS: [&str; 9] = [
 
 impl Method {
     #[inline]
-    fn kept<'a>(self, future: &Bound<'_, PyAny>, asyncio: &'a Asyncio) -> Option<&'a Py<PyAny>> {
+    fn kept<'a>(self, future: &Bound<'_, PyAny>, asyncio: &'a Asyncio) -> Option<&'a CMethod> {
         // SAFETY: a living object.
         let class = unsafe { ffi::Py_TYPE(future.as_ptr()) }.cast();
         if class == asyncio.task.as_ptr() {
-            Some(&asyncio.task_methods[self as usize])
+            asyncio.task_methods.get(self as usize)
         } else if class == asyncio.future.as_ptr() || class == asyncio.gathering_future.as_ptr() && self.is_inherited()
         {
             asyncio.future_methods.get(self as usize)
@@ -314,7 +330,8 @@ impl Method {
     pub fn call<'py>(self, future: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = future.py();
         match self.kept(future, asyncio(py)?) {
-            Some(method) => method.bind(py).call1((future,)),
+            // SAFETY: an instance of its class.
+            Some(method) => unsafe { method.call0(future) },
             None => future.call_method0(METHODS[self as usize]),
         }
     }
@@ -327,7 +344,8 @@ impl Method {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = future.py();
         match self.kept(future, asyncio(py)?) {
-            Some(method) => method.bind(py).call1((future, argument)),
+            // SAFETY: an instance of its class.
+            Some(method) => unsafe { method.call1(future, argument) },
             None => future.call_method1(METHODS[self as usize], (argument,)),
         }
     }

@@ -15,7 +15,8 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::asyncio::{
     self, Edges, Maker, Method, add_done_callback, asyncio, current_task, ensure_future, exception, failure,
-    is_cancelled, is_done, is_plain_coroutine, loop_of, make_cancelled_error, new_future_of, result, running_loop,
+    is_cancelled, is_done, is_plain_coroutine, keep_quiet_when_dropped, loop_of, make_cancelled_error, new_future_of,
+    result, running_loop,
 };
 use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, add_function, function, install_onearg, onearg};
@@ -108,8 +109,7 @@ fn gather<'py>(py: Python<'py>, arguments: Arguments<'_, 'py>) -> PyResult<Bound
             the_loop = Some(loop_of(&child)?);
         }
         if !child.is(object) {
-            // Nobody but us can wait for it: no "Task was destroyed but it is pending".
-            child.setattr(intern!(py, "_log_destroy_pending"), PyBool::new(py, false))?;
+            keep_quiet_when_dropped(&child)?;
         }
         gathering.get().state.with(py, |state| state.count += 1);
         if may_be_done && is_done(&child)? {

@@ -18,6 +18,7 @@ use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{
     Arguments, attribute, fastcall, install, install_attribute, install_noargs, install_onearg, noargs, onearg,
 };
+use crate::sync::futures;
 
 /// The native half of `ferrio.TaskGroup`.
 #[pyclass(subclass, frozen, module = "ferrio._ferrio")]
@@ -205,7 +206,7 @@ impl TaskGroup {
         let Some(own) = own.filter(|_| self.tasks(py).is_ok_and(|tasks| !tasks.is_empty())) else {
             return Ok(py.None().into_bound(py));
         };
-        let waiter = own.call_method0(intern!(py, "create_future"))?;
+        let waiter = futures::create(&own)?;
         let former = self.0.with(py, |state| state.on_completed.replace(waiter.clone().unbind()));
         drop(former);
         Ok(waiter)

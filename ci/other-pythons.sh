@@ -7,9 +7,12 @@ cd "$(dirname "$0")/.."
 
 failed=()
 check() { # check COMMAND-PREFIX... PYTHON: runs the tests there, remembers a failure and goes on
-    local python=${*: -1} prefix=("${@:1:$#-1}")
+    local python=${*: -1} prefix=("${@:1:$#-1}") tests
     printf '\n-- %s\n' "$("${prefix[@]}" "$python" -V)"
-    "${prefix[@]}" make --silent test-core PROFILE=fast PYTHON="$python" || failed+=("$python")
+    tests=("${prefix[@]}" make --silent test-core PROFILE=fast PYTHON="$python")
+    "${tests[@]}" && return
+    printf '\n-- what has failed, once more\n'
+    PYTEST_ADDOPTS=--last-failed "${tests[@]}" || failed+=("$python")
 }
 
 # Asked to run, not only found: a version manager may have a launcher for a Python that it does not have.

@@ -17,10 +17,8 @@ use std::task::Waker;
 use ferrio::cause::Cause;
 use ferrio::clock::Clock;
 use ferrio::event_loop::{Engine, Remote};
-use ferrio::host::Host;
 use ferrio::poll::RawFd;
 use ferrio::ready::Order;
-use ferrio::recorder::Observed;
 use ferrio::recorder::reading::LoopView;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::intern;
@@ -28,13 +26,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::awaitable::OwnedWaker;
-use crate::errors::from_io;
-#[cfg(unix)]
-use crate::event_loop::signals;
-use crate::handle;
 use crate::imports::imports;
 use crate::observing;
-use crate::recording;
+use crate::running::settle;
 use crate::step::TaskStep;
 
 /// What a native step does: it gets the object that asked for it.
@@ -93,9 +87,9 @@ pub struct PyHost {
     /// The Python loop, borrowed: it owns this. Null before it is made and after it is gone.
     loop_object: AtomicPtr<pyo3::ffi::PyObject>,
     /// Debug mode; read from any thread.
-    debug: AtomicBool,
+    pub debug: AtomicBool,
     /// Native objects with something to do before the loop sleeps (transports with gathered writes).
-    unsettled: RefCell<Vec<(Py<PyAny>, Call)>>,
+    pub unsettled: RefCell<Vec<(Py<PyAny>, Call)>>,
     /// Where sockets are read into before the bytes get an object of their own size.
     scratch: RefCell<Vec<u8>>,
     /// The transports that own a descriptor. Weak, because one may be collected by a thread that may not touch this.
@@ -110,7 +104,7 @@ pub struct PyHost {
 }
 
 impl PyHost {
-    fn loop_object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+    pub fn loop_object<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         let object = self.loop_object.load(Ordering::Relaxed);
         // SAFETY: the pointer is null or the `Loop`, which takes it back when it dies. What its instance dictionary held
         // dies before that; by then nobody may refer to the loop any more.
@@ -524,158 +518,9 @@ impl<T> Confined<T> {
     }
 }
 
-/// Does what was put off to the end of the turn.
-fn settle(engine: &Engine<PyHost>, py: Python<'_>) {
-    loop {
-        let batch = engine.host.unsettled.take();
-        if batch.is_empty() {
-            return;
-        }
-        for (object, call) in batch {
-            if let Err(error) = call(object.bind(py)) {
-                error.write_unraisable(py, Some(object.bind(py)));
-            }
-        }
-    }
-}
-
-impl Host for PyHost {
-    type Cx<'a> = Python<'a>;
-    type Job = Job;
-    type Abort = PyErr;
-
-    #[inline]
-    fn run(engine: &Engine<Self>, py: Python<'_>, job: Job, _cause: Cause) -> PyResult<()> {
-        if engine.host.debug.load(Ordering::Relaxed) {
-            return run_in_debug(engine, py, job);
-        }
-        if engine.is_flight() {
-            return recording::run(engine, py, job);
-        }
-        run(engine, py, job)
-    }
-
-    fn again(py: Python<'_>, job: &Job) -> Job {
-        job.clone_ref(py)
-    }
-
-    #[inline]
-    fn settle(engine: &Engine<Self>, py: Python<'_>) {
-        if !engine.host.unsettled.borrow().is_empty() {
-            settle(engine, py);
-        }
-    }
-
-    fn park<R: Send>(py: Python<'_>, wait: impl FnOnce() -> R + Send) -> R {
-        py.detach(wait)
-    }
-
-    fn wait_failed(_engine: &Engine<Self>, py: Python<'_>, error: io::Error) -> PyResult<()> {
-        if error.kind() == io::ErrorKind::Interrupted { py.check_signals() } else { Err(from_io(error)) }
-    }
-
-    #[cold]
-    fn observe(engine: &Engine<Self>, event: Observed<'_, Job>) {
-        observing::tell(engine, event);
-    }
-
-    fn key(job: &Job) -> u64 {
-        recording::key(job)
-    }
-
-    fn name(job: &Job) -> (String, u32) {
-        recording::name(job)
-    }
-
-    fn name_stamp(job: &Job) -> usize {
-        recording::name_stamp(job)
-    }
-
-    fn snapshot(engine: &Engine<Self>, py: Python<'_>) -> PyResult<bool> {
-        engine.host.loop_object(py).map_or(Ok(false), |the_loop| recording::snapshot(&the_loop))
-    }
-
-    fn deepen(engine: &Engine<Self>, py: Python<'_>, deep: bool) -> PyResult<()> {
-        engine.host.loop_object(py).map_or(Ok(()), |the_loop| recording::deepen(&the_loop, deep))
-    }
-
-    fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {
-        let error = PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic)));
-        if let Err(error) = report_from(engine, py, error, py.None().bind(py)) {
-            error.write_unraisable(py, None);
-        }
-    }
-}
-
-#[inline]
-pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
-    match job {
-        Job::Handle(handle) => {
-            let handle = handle.into_bound(py);
-            let ran = handle::run(py, &handle);
-            handle::retire(handle);
-            ran
-        }
-        Job::Step(step) => step.run(py, || engine.host.loop_object(py)),
-        Job::Call(object, call) => {
-            let object = object.into_bound(py);
-            call(&object).or_else(|error| report_from(engine, py, error, &object))
-        }
-        Job::Wake(waker) => {
-            waker.resume(py).or_else(|error| report_from(engine, py, error, waker.awaitable().bind(py)))
-        }
-        // What a handler raises ends the run, whatever it is: nobody else could receive it.
-        #[cfg(unix)]
-        Job::Signals => engine.host.loop_object(py).map_or(Ok(()), |the_loop| signals::arrived(the_loop.cast()?)),
-    }
-}
-
-/// Debug mode: `loop._current_handle` tells the exception handler what runs, and a step that held the others up is
-/// logged.
-#[cold]
-fn run_in_debug(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
-    let Some(the_loop) = engine.host.loop_object(py) else { return run(engine, py, job) };
-    let Some(object) = job.object().map(|object| object.bind(py).clone()) else { return run(engine, py, job) };
-    let is_handle = matches!(job, Job::Handle(_));
-    let current = intern!(py, "_current_handle");
-    the_loop.setattr(current, if is_handle { Some(&object) } else { None })?;
-    let begun = engine.now();
-    // A handle keeps its callback for the log, and lets go of it afterwards.
-    let ran = if is_handle { handle::call(py, &object) } else { run(engine, py, job) };
-    let seconds = engine.now().saturating_sub(begun) as f64 / 1e9;
-    let logged = ran.and_then(|()| {
-        if seconds < the_loop.getattr(intern!(py, "slow_callback_duration"))?.extract()? {
-            return Ok(());
-        }
-        imports(py)?.helpers.bind(py).call_method1("log_slow", (&object, seconds)).map(drop)
-    });
-    if is_handle {
-        handle::finish(&object);
-    }
-    the_loop.setattr(current, py.None())?;
-    logged
-}
-
-fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &Bound<'_, PyAny>) -> PyResult<()> {
-    if ends_the_run(py, &error) {
-        return Err(error);
-    }
-    let Some(the_loop) = engine.host.loop_object(py) else {
-        error.write_unraisable(py, Some(object));
-        return Ok(());
-    };
-    let context = PyDict::new(py);
-    context.set_item(intern!(py, "message"), "Exception in a native step of the loop")?;
-    context.set_item(intern!(py, "exception"), error.value(py))?;
-    if !object.is_none() {
-        context.set_item(intern!(py, "source"), object)?;
-    }
-    call_exception_handler(&the_loop, &error, context)
-}
-
 /// Calls the handler as asyncio does, from where the error is caught: `sys.exc_info()` and `logging.exception()` in it
 /// show that error.
-fn call_exception_handler(the_loop: &Bound<'_, PyAny>, error: &PyErr, context: Bound<'_, PyDict>) -> PyResult<()> {
+pub fn call_exception_handler(the_loop: &Bound<'_, PyAny>, error: &PyErr, context: Bound<'_, PyDict>) -> PyResult<()> {
     let py = the_loop.py();
     // SAFETY: attached; the first returns a new reference or null, the second takes none away.
     let former = unsafe {

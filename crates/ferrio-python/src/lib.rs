@@ -14,6 +14,7 @@ mod imports;
 mod observing;
 mod operation;
 mod recording;
+mod running;
 #[cfg(unix)]
 mod server;
 mod step;

@@ -22,6 +22,7 @@ use crate::event_loop::Loop;
 use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
+use crate::running;
 use crate::tasks::asyncio::is_done;
 
 // --- what runs -------------------------------------------------------------------------------------------------------
@@ -84,9 +85,9 @@ fn name_of(object: &Bound<'_, PyAny>) -> String {
 
 /// Runs a job at the flight level: a task that is over makes room for another at its address.
 pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
-    let Job::Step(step) = &job else { return core::run(engine, py, job) };
+    let Job::Step(step) = &job else { return running::run(engine, py, job) };
     let task = step.task(py);
-    let ran = core::run(engine, py, job);
+    let ran = running::run(engine, py, job);
     if is_over(&task) {
         engine.forget_subject(task.as_ptr() as u64);
     }

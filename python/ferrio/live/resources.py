@@ -280,6 +280,9 @@ def _parts(job):
     """The future and the function of a call in an executor's queue."""
     if hasattr(job, "fn"):
         return job.future, job.fn
+    if hasattr(job, "task"):
+        # Since 3.14: the function and its arguments, or what another kind of executor makes of them.
+        return job.future, job.task[0] if isinstance(job.task, tuple) else job.task
     # One of ferrio's own: what it refers to, in this order.
     held = [each for each in gc.get_referents(job) if each is not type(job)]
     future, function, *_ = *held, None, None

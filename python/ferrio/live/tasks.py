@@ -253,7 +253,10 @@ class _Here:
         """Asks which timers there are for these tasks."""
         futures = {}
         for reference in references:
-            future = getattr(reference(), "_fut_waiter", None)
+            task = reference()
+            if task is None:
+                continue
+            future = getattr(task, "_fut_waiter", None)
             self._waited[reference] = id(future)
             if future is not None:
                 futures[id(future)] = future

@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import gc
 import sys
 import threading
 import time
@@ -13,7 +12,7 @@ import ferrio
 
 from . import places
 from .callbacks import short, short_name
-from .waits import chain
+from .waits import chain, entered
 
 #: Seconds; a loop's `slow_callback_duration` has its say.
 _LONG = 0.1
@@ -249,12 +248,5 @@ def _closing(recorder, original):
 
 
 def is_inside(task, lock):
-    """Whether a suspended task is inside of ``async with lock``: then its coroutine holds the lock's way out, as a bound
-    method, or, since CPython 3.14, as a function and after it what it is to be called with."""
-    for coroutine in chain(task.get_coro()):
-        held = gc.get_referents(coroutine)
-        for exit_, following in zip(held, [*held[1:], None]):
-            if getattr(exit_, "__name__", "") == "__aexit__":
-                if following is lock or getattr(exit_, "__self__", None) is lock:
-                    return True
-    return False
+    """Whether a suspended task is inside of ``async with lock``."""
+    return any(subject is lock for coroutine in chain(task.get_coro()) for subject in entered(coroutine))

@@ -13,6 +13,8 @@ from . import places
 from .copies import socket_at
 
 _FRAMES = ("cr_frame", "ag_frame", "gi_frame")
+#: What a way out of an ``async with`` may be.
+METHODS = (types.MethodType, types.BuiltinMethodType, types.FunctionType, types.MethodDescriptorType)
 _STEPS = {"async_generator_asend", "async_generator_athrow", "coroutine_wrapper", "anext_awaitable"}
 
 
@@ -48,6 +50,15 @@ def frame_of(coroutine):
         if frame is not None:
             return frame
     return None
+
+
+def entered(coroutine):
+    """The objects inside of whose ``async with`` a suspended coroutine is: it holds their ways out, as bound methods or, since
+    CPython 3.14, as functions, each followed by what it is to be called with."""
+    held = gc.get_referents(coroutine)
+    for way, following in zip(held, [*held[1:], None]):
+        if type(way) in METHODS and way.__name__ == "__aexit__":
+            yield getattr(way, "__self__", following)
 
 
 class Stand:

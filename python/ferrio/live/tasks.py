@@ -19,7 +19,7 @@ import weakref
 
 from .. import _ferrio
 from ..explain import places
-from ..explain.waits import Stand, Waits, chain, frame_of, leaves
+from ..explain.waits import METHODS, Stand, Waits, chain, entered, frame_of, leaves
 from . import resources
 
 #: How deep a chain of coroutines is looked at.
@@ -37,9 +37,6 @@ _GROUPS, _MOVED = 2000, 50
 
 #: What marks a class that was made by a ``class`` statement; how many attributes are looked at.
 _OF_PYTHON, _ATTRIBUTES = 1 << 9, 50
-
-#: What stands on a coroutine's stack for a way out of an ``async with``.
-_METHODS = (types.MethodType, types.BuiltinMethodType, types.FunctionType, types.MethodDescriptorType)
 
 _LOCKS = (asyncio.Lock, asyncio.Semaphore, asyncio.Condition)
 
@@ -452,25 +449,15 @@ def _line(frame):
 
 
 def _doors(task):
-    """The ids of the objects inside of whose ``async with`` a task is (its coroutines hold the ways out), and of those
-    that it is about to enter."""
+    """The ids of the objects inside of whose ``async with`` a task is, and of those that it is about to enter."""
     inside, entering = set(), set()
     for link in itertools.islice(chain(task.get_coro()), _DEEP):
-        held = gc.get_referents(link)
         entering.add(id(getattr(link, "_subject", None)))
         if getattr(link, "__qualname__", "") in {"Lock.acquire", "Semaphore.acquire"}:
             # asyncio's own: what it is about is among its variables.
-            entering |= _ids_of_locks(held)
-        ways = [each for each in held if type(each) in _METHODS and each.__name__ == "__aexit__"]
-        for way in ways:
-            subject = getattr(way, "__self__", None)
-            # Since 3.14 the method and its object lie there one by one.
-            inside |= {id(subject)} if subject is not None else _ids_of_locks(held)
+            entering |= {id(each) for each in gc.get_referents(link) if issubclass(type(each), _LOCKS)}
+        inside |= set(map(id, entered(link)))
     return inside - entering, entering - {id(None)}
-
-
-def _ids_of_locks(objects):
-    return {id(each) for each in objects if issubclass(type(each), _LOCKS)}
 
 
 class _Timers:
@@ -511,7 +498,7 @@ def _others(reference, task, waits):
                 # Its variables, as they were looked at a moment ago: up to 3.12 they stay with the frame.
                 own += list(map(id, held.values())).count(id(subject))
             else:
-                own += held is subject or (type(held) in _METHODS and getattr(held, "__self__", None) is subject)
+                own += held is subject or (type(held) in METHODS and getattr(held, "__self__", None) is subject)
     held = link = None
     return sys.getrefcount(subject) - own - _NAMES
 

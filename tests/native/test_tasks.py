@@ -167,6 +167,45 @@ def test_gather_takes_futures_of_any_class(namespace, run):
     run(main())
 
 
+def test_what_fails_while_gather_hears_of_a_child_is_told_to_the_exception_handler(namespace, run):
+    """With the callback's handle, although the loop calls ferrio's own without one."""
+
+    class Strange(asyncio.Future):
+        def exception(self):
+            raise LookupError("no exception to be had")
+
+    told = []
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: told.append(context))
+        child = Strange()
+        loop.call_soon(child.set_result, None)
+        together = namespace.gather(child, asyncio.sleep(0))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        together.cancel()
+
+    run(main())
+    context = told[0]
+    assert set(context) == {"message", "exception", "handle"}
+    assert isinstance(context["exception"], LookupError)
+    assert isinstance(context["handle"], asyncio.Handle)
+    assert "_done_callback" in context["message"]
+
+
+def test_a_waiting_callback_of_gather_shows_as_a_handle_of_its_future(run):
+    async def main():
+        child = asyncio.get_running_loop().create_future()
+        together = ferrio.gather(child)
+        child.set_result(7)
+        ready = [handle for handle in asyncio.get_running_loop()._ready if "_done_callback" in repr(handle)]
+        assert len(ready) == 1 and ready[0]._args == (child,)
+        assert await together == [7]
+
+    run(main())
+
+
 # --- wait, as_completed, shield ------------------------------------------------------------------------------------------
 
 

@@ -29,7 +29,7 @@ use crate::awaitable::OwnedWaker;
 use crate::imports::imports;
 use crate::observing;
 use crate::running::settle;
-use crate::step::TaskStep;
+use crate::step::BareCall;
 
 /// What a native step does: it gets the object that asked for it.
 pub type Call = for<'py> fn(&Bound<'py, PyAny>) -> PyResult<()>;
@@ -39,7 +39,9 @@ pub enum Job {
     /// A `Handle` or `TimerHandle`: runs once, then lets go of callback and arguments.
     Handle(Py<PyAny>),
     /// A step or a wake-up of an `asyncio.Task`.
-    Step(TaskStep),
+    Step(BareCall),
+    /// A future is done, and tells one of ferrio's own objects (that of a `gather`, say).
+    Callback(BareCall),
     /// A native step. What it returns as an error goes to the loop's exception handler.
     Call(Py<PyAny>, Call),
     /// A Rust future's waker fired.
@@ -55,6 +57,7 @@ impl Job {
         match self {
             Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
             Job::Step(step) => Job::Step(step.clone_ref(py)),
+            Job::Callback(call) => Job::Callback(call.clone_ref(py)),
             Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
             Job::Wake(waker) => Job::Wake(waker.clone()),
             #[cfg(unix)]
@@ -74,7 +77,7 @@ impl Job {
     pub fn object(&self) -> Option<&Py<PyAny>> {
         match self {
             Job::Handle(object) | Job::Call(object, _) => Some(object),
-            Job::Step(step) => Some(step.callable()),
+            Job::Step(call) | Job::Callback(call) => Some(call.callable()),
             Job::Wake(waker) => Some(waker.awaitable()),
             #[cfg(unix)]
             Job::Signals => None,
@@ -451,7 +454,7 @@ impl Core {
     pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
         self.engine.for_each_job(|job| match job {
             Job::Wake(waker) => OwnedWaker::traverse_shared(waker, visit),
-            Job::Step(step) => step.traverse(visit),
+            Job::Step(call) | Job::Callback(call) => call.traverse(visit),
             job => job.object().map_or(Ok(()), |object| visit.call(object)),
         })?;
         self.engine.for_each_waker(|waker| OwnedWaker::traverse(waker, visit))?;

@@ -32,6 +32,7 @@ pub fn key(job: &Job) -> u64 {
     match job {
         Job::Step(step) => step.task_address() as u64,
         Job::Handle(handle) => handle::code_address(handle) as u64,
+        Job::Callback(call) => call.code_address() as u64,
         Job::Call(_, call) => *call as usize as u64,
         Job::Wake(waker) => waker.awaitable().as_ptr() as u64,
         #[cfg(unix)]
@@ -47,6 +48,7 @@ pub fn name(job: &Job) -> (String, u32) {
             let callback = handle.bind(py).getattr(intern!(py, "_callback"));
             (callback.map_or_else(|_| "a callback".to_owned(), |callback| name_of(&callback)), 0)
         }
+        Job::Callback(call) => (name_of(call.callable().bind(py)), 0),
         Job::Call(object, _) => (name_of(object.bind(py).get_type().as_any()), 0),
         Job::Wake(waker) => (name_of(waker.awaitable().bind(py)), 0),
         #[cfg(unix)]

@@ -115,7 +115,7 @@ pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
             handle::retire(handle);
             ran
         }
-        Job::Step(step) => step.run(py, || engine.host.loop_object(py)),
+        Job::Step(call) | Job::Callback(call) => call.run(py, || engine.host.loop_object(py)),
         Job::Call(object, call) => {
             let object = object.into_bound(py);
             call(&object).or_else(|error| report_from(engine, py, error, &object))

@@ -87,6 +87,7 @@ fn as_handle<'py>(this: &Bound<'py, Loop>, job: Job) -> PyResult<Bound<'py, PyAn
     let py = this.py();
     match job {
         Job::Handle(handle) => Ok(handle.into_bound(py)),
+        Job::Callback(call) => call.handle(this.as_any()),
         // SAFETY: the callback is borrowed from `native`, which outlives the call.
         native => unsafe {
             handle::new(this.as_any(), native.object().map_or(this.as_ptr(), Py::as_ptr), &[], copy_current(py)?)

@@ -70,10 +70,10 @@ unsafe fn method(
     guarded_untold(|py| {
         // SAFETY: as the caller promises; the method descriptor has checked the class.
         let (this, arguments) = unsafe {
-            let this = Bound::<PyAny>::from_borrowed_ptr(py, this).cast_into_unchecked::<Loop>();
+            let this = Bound::ref_from_ptr(py, &this).cast_unchecked::<Loop>();
             (this, Arguments::new(py, values, count, names))
         };
-        body(&this, arguments).map(Bound::into_ptr)
+        body(this, arguments).map(Bound::into_ptr)
     })
 }
 
@@ -95,9 +95,9 @@ raw_method!(raw_call_soon, |this, arguments| {
     let core = &this.get().core;
     if !core.debug()
         && !core.is_closed()
-        && let Some(step) = step::recognise(this, &arguments)
+        && let Some(job) = step::recognise(this, &arguments)
     {
-        core.soon(Job::Step(step));
+        core.soon(job);
         return Ok(this.py().None().into_bound(this.py()));
     }
     let handle = new_handle(this, &arguments, "call_soon")?;

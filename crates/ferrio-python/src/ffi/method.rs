@@ -17,7 +17,7 @@ use crate::core::panic_message;
 pub struct Arguments<'a, 'py> {
     values: &'a [*mut ffi::PyObject],
     positional: usize,
-    keywords: Option<Bound<'py, PyTuple>>,
+    keywords: Option<Borrowed<'a, 'py, PyTuple>>,
     py: Python<'py>,
 }
 
@@ -31,9 +31,9 @@ impl<'a, 'py> Arguments<'a, 'py> {
         names: *mut ffi::PyObject,
     ) -> Self {
         // SAFETY: names is null or a tuple of strings, by the calling convention.
-        let keywords = unsafe { Bound::from_borrowed_ptr_or_opt(py, names).map(|names| names.cast_into_unchecked()) };
+        let keywords = unsafe { Borrowed::from_ptr_or_opt(py, names).map(|names| names.cast_unchecked::<PyTuple>()) };
         let positional = positional as usize;
-        let count = positional + keywords.as_ref().map_or(0, |names: &Bound<'_, PyTuple>| names.len());
+        let count = positional + keywords.map_or(0, |names| names.len());
         // SAFETY: by the calling convention `values` points to that many borrowed references; it may be null for none.
         let values = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(values, count) } };
         Arguments { values, positional, keywords, py }
@@ -90,7 +90,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
     /// Name and value of each keyword argument.
     pub fn keywords(&self) -> impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let values = &self.values[self.positional..];
-        let names = self.keywords.iter().flat_map(|names| names.iter());
+        let names = self.keywords.into_iter().flat_map(|names| names.iter());
         // SAFETY: the values are borrowed references that outlive the call.
         names.zip(values).map(|(name, value)| (name, unsafe { Bound::from_borrowed_ptr(self.py, *value) }))
     }
@@ -104,10 +104,10 @@ impl<'a, 'py> Arguments<'a, 'py> {
     /// The value of the one keyword that is given, if it is `known`; tells quickly, and may miss it.
     #[inline]
     pub fn only_keyword(&self, known: &KnownKeyword) -> Option<Bound<'py, PyAny>> {
-        let names = self.keywords.as_ref()?;
+        let names = self.keywords?;
         let [value] = self.values[self.positional..] else { return None };
         // SAFETY: a borrowed reference that outlives the call.
-        known.is_alone_in(names).then(|| unsafe { Bound::from_borrowed_ptr(self.py, value) })
+        known.is_alone_in(&names).then(|| unsafe { Bound::from_borrowed_ptr(self.py, value) })
     }
 
     /// How many positional arguments there are.
@@ -133,7 +133,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
         function: &Bound<'py, PyAny>,
         this: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let names = self.keywords.as_ref().map_or(std::ptr::null_mut(), |names| names.as_ptr());
+        let names = self.keywords.map_or(std::ptr::null_mut(), |names| names.as_ptr());
         let values: Vec<_> = std::iter::once(this.as_ptr()).chain(self.values.iter().copied()).collect();
         // SAFETY: the arguments of a call that is still running, in the form in which they came.
         unsafe {
@@ -144,7 +144,7 @@ impl<'a, 'py> Arguments<'a, 'py> {
 
     /// Calls something else with the same arguments.
     pub fn call(&self, callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let names = self.keywords.as_ref().map_or(std::ptr::null_mut(), |names| names.as_ptr());
+        let names = self.keywords.map_or(std::ptr::null_mut(), |names| names.as_ptr());
         // SAFETY: the arguments of a call that is still running, in the form in which they came.
         unsafe {
             let values = self.values.as_ptr();

@@ -1,6 +1,7 @@
 //! `as_completed`: every future reports to one native object, which puts it into a queue. Taking them out of it, one by
 //! one, is written in Python (`python/ferrio/tasks.py`).
 
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PySet;
@@ -15,17 +16,15 @@ use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, add_function, function, install_noargs, install_onearg, noargs, onearg};
 use crate::sync::Queue;
 
+/// What a future calls when it is done.
+pub const ONE_IS_DONE: ffi::PyCFunction = onearg!(Completing, |completing, future| {
+    completing.get().one_is_done(&future)?;
+    Ok(future.py().None().into_bound(future.py()))
+});
+
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = module.py().get_type::<Completing>();
-    install_onearg(
-        &class,
-        c"_handle_completion",
-        c"",
-        onearg!(Completing, |completing, future| {
-            completing.get().one_is_done(&future)?;
-            Ok(future.py().None().into_bound(future.py()))
-        }),
-    )?;
+    install_onearg(&class, c"_handle_completion", c"", ONE_IS_DONE)?;
     install_noargs(
         &class,
         c"_handle_timeout",

@@ -22,17 +22,15 @@ use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, add_function, function, install_onearg, onearg};
 use crate::imports::imports;
 
+/// What a child calls when it is done.
+pub const CHILD_IS_DONE: ffi::PyCFunction = onearg!(Gathering, |gathering, child| {
+    gathering.get().child_is_done(&child)?;
+    Ok(child.py().None().into_bound(child.py()))
+});
+
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = module.py().get_type::<Gathering>();
-    install_onearg(
-        &class,
-        c"_done_callback",
-        c"",
-        onearg!(Gathering, |gathering, child| {
-            gathering.get().child_is_done(&child)?;
-            Ok(child.py().None().into_bound(child.py()))
-        }),
-    )?;
+    install_onearg(&class, c"_done_callback", c"", CHILD_IS_DONE)?;
     add_function(
         module,
         c"ferrio.tasks",

@@ -6,6 +6,7 @@
 
 use std::ffi::CStr;
 
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyList, PySet, PyTuple};
@@ -116,6 +117,12 @@ fn set(this: &Bound<'_, TaskGroup>, which: usize, value: Bound<'_, PyAny>) -> Py
     Ok(())
 }
 
+/// What a task of a group calls when it is done.
+pub const TASK_IS_DONE: ffi::PyCFunction = onearg!(TaskGroup, |this, task| {
+    TaskGroup::task_is_done(this, &task)?;
+    Ok(task.py().None().into_bound(task.py()))
+});
+
 pub fn install_all(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = module.py().get_type::<TaskGroup>();
     module.add("TaskGroup", &class)?;
@@ -136,15 +143,7 @@ pub fn install_all(module: &Bound<'_, PyModule>) -> PyResult<()> {
         },
         fastcall!(TaskGroup, TaskGroup::create_task),
     )?;
-    install_onearg(
-        &class,
-        c"_on_task_done",
-        c"",
-        onearg!(TaskGroup, |this, task| {
-            TaskGroup::task_is_done(this, &task)?;
-            Ok(task.py().None().into_bound(task.py()))
-        }),
-    )?;
+    install_onearg(&class, c"_on_task_done", c"", TASK_IS_DONE)?;
     install_noargs(
         &class,
         c"cancel",

@@ -21,7 +21,19 @@ mod timeout;
 mod timer;
 pub mod wait;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
+
+/// By these functions our objects hear that a future is done: the loop calls them without a handle between
+/// (`crate::step`). Nobody but a future gets to call them through the loop, and it throws handles away.
+pub const DONE_CALLBACKS: [ffi::PyCFunction; 6] = [
+    gather::CHILD_IS_DONE,
+    group::TASK_IS_DONE,
+    wait::ONE_IS_DONE,
+    completed::ONE_IS_DONE,
+    shield::INNER_IS_DONE,
+    shield::OUTER_IS_DONE,
+];
 
 /// Fills the extension module, and looks at asyncio before anybody can have put ferrio's functions into it.
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {

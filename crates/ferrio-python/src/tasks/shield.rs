@@ -1,5 +1,6 @@
 //! `shield`: a future in front of another one, whose cancellation does not get through.
 
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -12,26 +13,22 @@ use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, add_function, function, install_onearg, onearg};
 use crate::sync::futures;
 
+/// What the outer future calls when it is done.
+pub const OUTER_IS_DONE: ffi::PyCFunction = onearg!(Shield, |shield, outer| {
+    shield.get().outer_is_done(outer.py())?;
+    Ok(outer.py().None().into_bound(outer.py()))
+});
+
+/// What the inner future calls when it is done.
+pub const INNER_IS_DONE: ffi::PyCFunction = onearg!(Shield, |shield, inner| {
+    shield.get().inner_is_done(&inner)?;
+    Ok(inner.py().None().into_bound(inner.py()))
+});
+
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = module.py().get_type::<Shield>();
-    install_onearg(
-        &class,
-        c"_inner_done_callback",
-        c"",
-        onearg!(Shield, |shield, inner| {
-            shield.get().inner_is_done(&inner)?;
-            Ok(inner.py().None().into_bound(inner.py()))
-        }),
-    )?;
-    install_onearg(
-        &class,
-        c"_outer_done_callback",
-        c"",
-        onearg!(Shield, |shield, outer| {
-            shield.get().outer_is_done(outer.py())?;
-            Ok(outer.py().None().into_bound(outer.py()))
-        }),
-    )?;
+    install_onearg(&class, c"_inner_done_callback", c"", INNER_IS_DONE)?;
+    install_onearg(&class, c"_outer_done_callback", c"", OUTER_IS_DONE)?;
     add_function(
         module,
         c"ferrio.tasks",

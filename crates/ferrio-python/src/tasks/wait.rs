@@ -1,5 +1,6 @@
 //! `wait`: every future reports to one native object instead of a closure in Python, and one future wakes the caller.
 
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFrozenSet, PyList, PySet, PyString, PyTuple};
@@ -14,17 +15,15 @@ use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, add_function, function, install_noargs, install_onearg, noargs, onearg};
 use crate::sync::futures;
 
+/// What a future calls when it is done.
+pub const ONE_IS_DONE: ffi::PyCFunction = onearg!(Waiting, |waiting, future| {
+    waiting.get().one_is_done(&future)?;
+    Ok(future.py().None().into_bound(future.py()))
+});
+
 pub fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let class = module.py().get_type::<Waiting>();
-    install_onearg(
-        &class,
-        c"_on_completion",
-        c"",
-        onearg!(Waiting, |waiting, future| {
-            waiting.get().one_is_done(&future)?;
-            Ok(future.py().None().into_bound(future.py()))
-        }),
-    )?;
+    install_onearg(&class, c"_on_completion", c"", ONE_IS_DONE)?;
     install_noargs(
         &class,
         c"_release",

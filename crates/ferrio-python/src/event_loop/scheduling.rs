@@ -146,6 +146,23 @@ fn new_handle<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let core = &this.get().core;
     core.check_closed()?;
+    if let Some((callback, values)) = arguments.positional().split_first()
+        && !arguments.has_keywords()
+        && !core.debug()
+    {
+        // SAFETY: callback and values are borrowed references that outlive the call.
+        return unsafe { handle::new(this.as_any(), *callback, values, copy_current(this.py())?) };
+    }
+    new_handle_in_full(this, arguments, name)
+}
+
+/// As [`new_handle`], with a context, or in debug mode, or wrongly asked for.
+fn new_handle_in_full<'py>(
+    this: &Bound<'py, Loop>,
+    arguments: &Arguments<'_, 'py>,
+    name: &'static str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let core = &this.get().core;
     let (callback, values, context) = parse(this.py(), arguments, name, None)?;
     if core.debug() {
         check_debug(this, core, callback, name)?;

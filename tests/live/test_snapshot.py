@@ -252,6 +252,31 @@ def test_it_is_taken_in_slices_and_holds_on_to_nothing_between_them():
     assert taken["began"] < taken["at"]
 
 
+def test_what_is_ready_is_told_apart():
+    async def child():
+        pass
+
+    def callback():
+        pass
+
+    async def program(take):
+        loop = asyncio.get_running_loop()
+        futures = [loop.create_future() for _ in range(3)]
+        together = ferrio.gather(*futures)
+        waits = [loop.create_task(asyncio.wait_for(future, 10)) for future in [loop.create_future() for _ in range(2)]]
+        loop.call_soon(callback)
+        for future in futures:
+            future.set_result(None)
+        taken = take()
+        await cancel(waits)
+        await together
+        return taken
+
+    kinds = look(program)["ready"]["kinds"]
+    counts = {one["calls"][0].rpartition(".")[2]: one["count"] for one in kinds}
+    assert counts["_done_callback"] == 3 and counts["callback"] == 1 and counts["steps of tasks"] >= 2
+
+
 def test_its_text_has_as_much_as_there_is_room_for(monkeypatch):
     written = []
 

@@ -60,6 +60,9 @@ def _calls(job):
     if isinstance(job, asyncio.Future):
         return ["sleep", None, None]
     name = type(job).__name__
+    if name == "builtin_function_or_method" and not isinstance(job.__self__, asyncio.Future):
+        # A future is done, and tells a `gather` or its like.
+        return place(job)
     if name in {"TaskStepMethWrapper", "builtin_function_or_method"}:
         return ["steps of tasks", None, None]
     return ["timeout" if name == "Timeout" else name, None, None]

@@ -1,16 +1,23 @@
-"""What a loop's record costs: rows in one process at each level, beside a build that cannot record (`make bench-levels`).
+"""What a loop's record costs: rows at each level, beside a build that cannot record (`make bench-levels`).
 
 FERRIO_WITHOUT_RECORD is the folder of that build's package. ci/instructions.sh --levels counts the same in instructions,
 and is what CI enforces.
 """
 
 import argparse
+import datetime
+import json
 import os
+import platform
 import re
+import shlex
 import sys
+import time
+from pathlib import Path
 from statistics import median
 
-from benches import one_process
+from benches import network, one_process
+from benches.__main__ import FULL, processor
 from benches.paired import interleave, paired_ratio, table
 
 LEVELS = {
@@ -20,8 +27,11 @@ LEVELS = {
     "deep": "benches.levels:in_deep",
 }
 
-#: Rows in which a loop has much to record.
-ROWS = "call_soon, one at a time|sleep.0.|create_task|gather|Queue|call_later|readline|echo|create_future"
+#: Rows in which a loop has much to record, and such as a service is made of.
+ROWS = (
+    "call_soon, one at a time|sleep.0.$|create_task|gather|Queue|call_later|readline"
+    "|TCP (protocol|streams), 1 KiB x 10$|uvicorn, hello|aiohttp server"
+)
 
 
 def without_record():
@@ -62,28 +72,56 @@ def in_deep():
     return loop
 
 
+def measure(kind, row, rounds):
+    """Name, unit, and the costs of every round at each level."""
+    results, failures = interleave(
+        rounds,
+        LEVELS,
+        lambda factory: kind.start(row, factory),
+        lambda subject: kind.measure(row, subject, FULL)["cost"],
+    )
+    for level, reason in failures.items():
+        print(f"{row} at {level} fails: {reason}", file=sys.stderr)
+    print(".", end="", file=sys.stderr, flush=True)
+    return {"row": row, "unit": kind.unit(row), "costs": results}
+
+
+def cost_table(document):
+    """A header and lines of text."""
+    lines = []
+    for result in document["rows"]:
+        costs = result["costs"]
+        medians = [f"{median(costs[level]):,.1f}" if level in costs else "" for level in LEVELS]
+        ratios = [str(paired_ratio(costs, level, "off") or "") for level in list(LEVELS)[1:]]
+        lines.append([result["row"], result["unit"], *medians, *ratios])
+    return ["row", "per operation", *LEVELS, *(f"{level}/off" for level in list(LEVELS)[1:])], lines
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m benches.levels", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", default=ROWS, help="only the rows whose name matches this regular expression")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", default="target/levels.json", help="where the figures go; default: %(default)s")
     options = parser.parse_args()
-    lines = []
-    for name in [
-        name for name, row in one_process.ROWS.items() if re.search(options.rows, name) and row["of"] == "loop"
-    ]:
-        results, failures = interleave(
-            options.rounds,
-            LEVELS,
-            lambda factory, name=name: one_process.start(name, factory),
-            lambda worker, name=name: one_process.measure(name, worker, {})["cost"],
-        )
-        for level, reason in failures.items():
-            print(f"{name} at {level} fails: {reason}", file=sys.stderr)
-        costs = [f"{median(results[level]):.1f}" if level in results else "" for level in LEVELS]
-        ratios = [str(paired_ratio(results, level, "off") or "") for level in list(LEVELS)[1:]]
-        lines.append([f"{name}, {one_process.unit(name)}", *costs, *ratios])
-        print(".", end="", file=sys.stderr, flush=True)
-    print("", *table(["", *LEVELS, *(f"{level}/off" for level in list(LEVELS)[1:])], lines), sep="\n")
+    started = time.monotonic()
+    rows = [
+        measure(kind, row, options.rounds)
+        for kind in (one_process, network)
+        for row in kind.ROWS
+        if re.search(options.rows, row) and (kind is network or one_process.ROWS[row]["of"] == "loop")
+    ]
+    document = {
+        "of": "levels",
+        "command": shlex.join(["python", "-m", "benches.levels", *sys.argv[1:]]),
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{processor()}, {platform.system()} {platform.release()}",
+        "python": f"{platform.python_version()} ({platform.python_compiler()})",
+        "seconds": round(time.monotonic() - started),
+        "rows": rows,
+    }
+    print("", *table(*cost_table(document)), sep="\n")
+    Path(options.json).parent.mkdir(exist_ok=True)
+    Path(options.json).write_text(json.dumps(document, indent=1))
 
 
 if __name__ == "__main__":

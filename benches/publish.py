@@ -1,13 +1,14 @@
 """Puts a run into the documentation: `python -m benches.publish target/bench.json docs`.
 
-Writes benchmarks.svg and benchmarks-results.md; how to read them is in docs/benchmarks.md.
+Writes benchmarks.svg and benchmarks-results.md, or, of a run of benches.levels (target/levels.json), benchmarks-levels.md;
+how to read them is in docs/benchmarks.md.
 """
 
 import json
 import sys
 from pathlib import Path
 
-from benches import report
+from benches import levels, report
 from benches.plot import plot
 
 
@@ -17,6 +18,27 @@ def markdown(table):
         yield f"| {' | '.join(line)} |"
 
 
+def circumstances(document):
+    yield f"* Command: `{document['command']}`, {document['seconds']} s, {document['date']}"
+    yield f"* Machine: {document['machine']}"
+    yield f"* Python: {document['python']}"
+
+
+def levels_text(document):
+    """The text of benchmarks-levels.md."""
+    lines = [
+        "# What each level of the record costs",
+        "",
+        "Written by `python -m benches.publish`. *off* is a build that cannot record, *pulse* the default; *deep* is told to an",
+        "observer that makes nothing of it. Medians of interleaved rounds; what else there is to know: [benchmarks.md](benchmarks.md).",
+        "",
+        *circumstances(document),
+        "",
+        *markdown(levels.cost_table(document)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def results(document):
     """The text of benchmarks-results.md."""
     lines = [
@@ -24,9 +46,7 @@ def results(document):
         "",
         "Written by `python -m benches.publish`. How to read it: [benchmarks.md](benchmarks.md); as a picture: [benchmarks.svg](benchmarks.svg).",
         "",
-        f"* Command: `{document['command']}`, {document['seconds']} s, {document['date']}",
-        f"* Machine: {document['machine']}",
-        f"* Python: {document['python']}",
+        *circumstances(document),
         f"* Loops: {', '.join(f'{name} {version}' for name, version in document['versions'].items())}",
     ]
     lines += [f"* Absent: {name} ({reason})" for name, reason in document["absent"].items()]
@@ -49,6 +69,9 @@ def results(document):
 def main():
     source, folder = sys.argv[1:]
     document = json.loads(Path(source).read_text())
+    if document.get("of") == "levels":
+        Path(folder, "benchmarks-levels.md").write_text(levels_text(document))
+        return
     Path(folder, "benchmarks.svg").write_text(plot(document))
     Path(folder, "benchmarks-results.md").write_text(results(document))
 

@@ -1,9 +1,64 @@
-"""Finding a connected socket: resolving names and trying addresses (RFC 8305, "happy eyeballs")."""
+"""Connecting: the options of ``create_connection`` and its like, resolving names, trying addresses (RFC 8305, "happy
+eyeballs"). All of it runs in the task that asked. The transport over the connected socket is native.
+"""
 
 import itertools
 import os
 import socket
-from asyncio import base_events, staggered
+from asyncio import staggered
+
+from ._ferrio import numeric_info
+
+try:
+    import ssl as _ssl
+except ImportError:  # a Python built without it
+    _ssl = None
+
+
+async def talk(
+    loop, protocol_factory, sock, ssl, server_hostname, handshake_timeout, shutdown_timeout, *, server_side=False
+):
+    """(transport, protocol) over a connected socket, once they have met, and with TLS shaken hands."""
+    transport, protocol, done = loop._talk(
+        protocol_factory, sock, ssl, server_side, server_hostname, handshake_timeout, shutdown_timeout
+    )
+    try:
+        await done
+    except BaseException:
+        transport.close()
+        raise
+    finally:
+        # Its exception holds this frame, and must not be held by it.
+        del done
+    return transport, protocol
+
+
+def check_tls(ssl, server_hostname, handshake_timeout, shutdown_timeout):
+    """:raises ValueError: for an option of TLS without TLS."""
+    if server_hostname is not None and not ssl:
+        raise ValueError("server_hostname is only meaningful with ssl")
+    check_timeouts(ssl, handshake_timeout, shutdown_timeout)
+
+
+def check_timeouts(has_tls, handshake_timeout, shutdown_timeout):
+    """:raises ValueError: for a timeout of TLS without TLS."""
+    if has_tls:
+        return
+    for name, timeout in (("ssl_handshake_timeout", handshake_timeout), ("ssl_shutdown_timeout", shutdown_timeout)):
+        if timeout is not None:
+            raise ValueError(f"{name} is only meaningful with ssl")
+
+
+def check_plain(sock):
+    """:raises TypeError: for a TLS socket, which does its own encryption, blockingly."""
+    if _ssl is not None and isinstance(sock, _ssl.SSLSocket):
+        raise TypeError("Socket cannot be of type SSLSocket")
+
+
+def check_stream(sock):
+    """:raises ValueError: for any socket but a stream's."""
+    if sock.type != socket.SOCK_STREAM:
+        raise ValueError(f"A Stream Socket was expected, got {sock!r}")
 
 
 async def connect(loop, host, port, *, family, proto, flags, local_addr, happy_eyeballs_delay, interleave, all_errors):
@@ -65,11 +120,11 @@ async def connect_unix(loop, path, sock):
 
 
 async def _resolve(loop, address, family, proto, flags):
-    host, port = address[:2]
     # A numeric address needs no looking up.
-    info = base_events._ipaddr_info(host, port, family, socket.SOCK_STREAM, proto, *address[2:])
+    info = numeric_info(address, family, proto)
     if info is not None:
         return [info]
+    host, port = address[:2]
     return await loop.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags)
 
 
@@ -110,6 +165,7 @@ def _bind(sock, family, local_infos, mine):
         except OSError as error:
             message = f"error while attempting to bind on address {address!r}: {error.strerror.lower()}"
             mine.append(OSError(error.errno, message))
+    family = socket.AddressFamily(family)
     raise mine.pop() if mine else OSError(f"no matching local address with {family=} found")
 
 

@@ -15,7 +15,7 @@ import warnings
 import weakref
 from asyncio import base_events, coroutines
 
-from . import _loops, _task_steps, sendfile, servers
+from . import _loops, _task_steps, connecting, sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
 from .executors import DefaultExecutor
@@ -240,6 +240,96 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             outcome = future.set_exception, error
         if not self.is_closed():
             self.call_soon_threadsafe(_settle, future, *outcome)
+
+    # --- connections -------------------------------------------------------------------------------------------------
+
+    async def create_connection(
+        self,
+        protocol_factory,
+        host=None,
+        port=None,
+        *,
+        ssl=None,
+        family=0,
+        proto=0,
+        flags=0,
+        sock=None,
+        local_addr=None,
+        server_hostname=None,
+        ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None,
+        happy_eyeballs_delay=None,
+        interleave=None,
+        all_errors=False,
+    ):
+        """Connect to host and port (or use the connected socket sock) and talk over it with a protocol.
+
+        Returns (transport, protocol).
+        """
+        if ssl and server_hostname is None:
+            if not host:
+                raise ValueError("You must set server_hostname when using ssl without a host")
+            server_hostname = host
+        connecting.check_tls(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+        if sock is not None:
+            connecting.check_plain(sock)
+        if host is not None or port is not None:
+            if sock is not None:
+                raise ValueError("host/port and sock can not be specified at the same time")
+            sock = await connecting.connect(
+                self,
+                host,
+                port,
+                family=family,
+                proto=proto,
+                flags=flags,
+                local_addr=local_addr,
+                happy_eyeballs_delay=happy_eyeballs_delay,
+                interleave=interleave,
+                all_errors=all_errors,
+            )
+        elif sock is None:
+            raise ValueError("host and port was not specified and no sock specified")
+        else:
+            connecting.check_stream(sock)
+            sock.setblocking(False)
+        return await connecting.talk(
+            self, protocol_factory, sock, ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
+        )
+
+    async def create_unix_connection(
+        self,
+        protocol_factory,
+        path=None,
+        *,
+        ssl=None,
+        sock=None,
+        server_hostname=None,
+        ssl_handshake_timeout=None,
+        ssl_shutdown_timeout=None,
+    ):
+        """Connect to a Unix socket's path (or use the connected socket sock). Returns (transport, protocol)."""
+        if ssl and server_hostname is None:
+            raise ValueError("you have to pass server_hostname when using ssl")
+        connecting.check_tls(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
+        if sock is not None:
+            connecting.check_plain(sock)
+        sock = await connecting.connect_unix(self, path, sock)
+        return await connecting.talk(
+            self, protocol_factory, sock, ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout
+        )
+
+    async def connect_accepted_socket(
+        self, protocol_factory, sock, *, ssl=None, ssl_handshake_timeout=None, ssl_shutdown_timeout=None
+    ):
+        """Talk with a protocol over a connection that was accepted elsewhere. Returns (transport, protocol)."""
+        connecting.check_stream(sock)
+        connecting.check_timeouts(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
+        connecting.check_plain(sock)
+        sock.setblocking(False)
+        return await connecting.talk(
+            self, protocol_factory, sock, ssl, None, ssl_handshake_timeout, ssl_shutdown_timeout, server_side=True
+        )
 
     # --- servers -----------------------------------------------------------------------------------------------------
 

@@ -12,11 +12,7 @@ from collections.abc import Iterable
 
 from ._ferrio import ServerCore
 from ._helpers import logger
-
-try:
-    import ssl as _ssl
-except ImportError:  # a Python built without it
-    _ssl = None
+from .connecting import check_plain, check_stream, check_timeouts
 
 #: Before 3.12.1 ``wait_closed()`` returned at once if the server was closed, connections or not.
 _WAITS_FOR_CONNECTIONS = sys.version_info >= (3, 12, 1)
@@ -157,7 +153,7 @@ async def create_server(
 ):
     tls_options = _tls_options(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
     if sock is not None:
-        _check_plain(sock)
+        check_plain(sock)
     if host is not None or port is not None:
         if sock is not None:
             raise ValueError("host/port and sock can not be specified at the same time")
@@ -175,8 +171,7 @@ async def create_server(
     else:
         if sock is None:
             raise ValueError("Neither host/port nor sock were specified")
-        if sock.type != socket.SOCK_STREAM:
-            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        check_stream(sock)
         sockets = [sock]
     return await _serve(Server(loop, sockets, protocol_factory, tls_options, backlog), start_serving)
 
@@ -230,15 +225,8 @@ def _tls_options(context, handshake_timeout, shutdown_timeout):
     """What connections are encrypted with, or None."""
     if isinstance(context, bool):
         raise TypeError("ssl argument must be an SSLContext or None")
-    for name, timeout in [("ssl_handshake_timeout", handshake_timeout), ("ssl_shutdown_timeout", shutdown_timeout)]:
-        if timeout is not None and context is None:
-            raise ValueError(f"{name} is only meaningful with ssl")
+    check_timeouts(context is not None, handshake_timeout, shutdown_timeout)
     return None if context is None else (context, handshake_timeout, shutdown_timeout)
-
-
-def _check_plain(sock):
-    if _ssl is not None and isinstance(sock, _ssl.SSLSocket):
-        raise TypeError("Socket cannot be of type SSLSocket")
 
 
 async def _resolve(loop, host, port, family, flags):

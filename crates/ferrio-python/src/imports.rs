@@ -42,6 +42,7 @@ pub struct Imports {
     /// `_socket.socket`, whose methods are the system calls.
     pub native_socket: Py<PyAny>,
     /// Some of them. The class cannot be changed.
+    pub native_connect: Py<PyAny>,
     pub native_recv: Py<PyAny>,
     pub native_recv_into: Py<PyAny>,
     pub native_send: Py<PyAny>,
@@ -127,6 +128,7 @@ pub fn imports(py: Python<'_>) -> PyResult<&'static Imports> {
             thread_safe_handle: get(&py.import("ferrio.handles")?, "ThreadSafeHandle")?,
             timer_handle: get(&py.import("ferrio.handles")?, "TimerHandle")?,
             socket: get(&py.import("socket")?, "socket")?,
+            native_connect: native_socket.getattr("connect")?.unbind(),
             native_recv: native_socket.getattr("recv")?.unbind(),
             native_recv_into: native_socket.getattr("recv_into")?.unbind(),
             native_send: native_socket.getattr("send")?.unbind(),

@@ -46,6 +46,8 @@ use crate::ffi::exit;
 use crate::ffi::guarded::Guarded;
 use crate::imports::{Imports, imports};
 
+#[cfg(unix)]
+pub use resolver::numeric_stream_info;
 pub use scheduling::{CONTEXT, install_methods, nanoseconds};
 
 /// In seconds. Whoever asks for more has probably taken the unit for another.

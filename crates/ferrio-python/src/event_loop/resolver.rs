@@ -186,14 +186,7 @@ pub async fn ensure_resolved(
 ) -> PyResult<Py<PyAny>> {
     let asked = Python::attach(|py| {
         let address = address.bind(py);
-        if address.len()? > 4 {
-            return Err(PyTypeError::new_err(format!("an address has 2 to 4 items, not {}", address.repr()?)));
-        }
-        let pair = address.get_item(PySlice::new(py, 0, 2, 1))?;
-        let mut pair = pair.try_iter()?;
-        let too_short = |got| PyValueError::new_err(format!("not enough values to unpack (expected 2, got {got})"));
-        let host = pair.next().ok_or_else(|| too_short(0))??;
-        let port = pair.next().ok_or_else(|| too_short(1))??;
+        let (host, port) = host_and_port(address)?;
         if let Some(info) = numeric_info(address, &host, &port, family, kind, proto)? {
             return Ok(Answer::Here(PyList::new(py, [info])?.into_any().unbind()));
         }
@@ -216,7 +209,40 @@ pub async fn ensure_resolved(
     })
 }
 
-/// What `getaddrinfo` would say about an address whose host and port are numbers already; `None` if it must be asked.
+/// The first two of an address's items.
+fn host_and_port<'py>(address: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+    let py = address.py();
+    if address.len()? > 4 {
+        return Err(PyTypeError::new_err(format!("an address has 2 to 4 items, not {}", address.repr()?)));
+    }
+    let pair = address.get_item(PySlice::new(py, 0, 2, 1))?;
+    let mut pair = pair.try_iter()?;
+    let too_short = |got| PyValueError::new_err(format!("not enough values to unpack (expected 2, got {got})"));
+    let host = pair.next().ok_or_else(|| too_short(0))??;
+    let port = pair.next().ok_or_else(|| too_short(1))??;
+    Ok((host, port))
+}
+
+/// `numeric_info(address, family, proto)`: what `getaddrinfo` would say about the address (host, port, ...) of a stream
+/// socket if host and port are numbers already; None if it must be asked.
+#[pyfunction(name = "numeric_info")]
+#[pyo3(signature = (address, family, proto, /))]
+pub fn numeric_stream_info<'py>(
+    address: &Bound<'py, PyAny>,
+    family: i32,
+    proto: i32,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let (host, port) = host_and_port(address)?;
+    let info = numeric_info(address, &host, &port, family, libc::SOCK_STREAM, proto)?;
+    // What cannot even be asked: in the words of inet_pton().
+    let text = host.cast::<PyString>().ok().and_then(|host| host.to_str().ok());
+    if info.is_none() && text.is_some_and(|text| text.contains('\0')) {
+        return Err(PyValueError::new_err("embedded null character"));
+    }
+    Ok(info)
+}
+
+/// The same for any kind of socket.
 fn numeric_info<'py>(
     address: &Bound<'py, PyAny>,
     host: &Bound<'py, PyAny>,

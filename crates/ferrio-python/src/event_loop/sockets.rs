@@ -14,7 +14,7 @@ use ferrio::poll::RawFd;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyString};
+use pyo3::types::{PyInt, PyString, PySuper};
 
 use super::Loop;
 use super::connections::check_plain_socket;
@@ -214,7 +214,10 @@ pub async fn connect(core: &Arc<Core>, sock: Py<PyAny>, address: Py<PyAny>) -> P
     let [family, kind, proto] = Python::attach(|py| {
         let sock = sock.bind(py);
         check_socket(core, sock)?;
-        let number = |name| sock.getattr(name)?.extract::<i32>();
+        // `socket.socket` makes enums of two of them, in Python.
+        let natively = sock.get_type().is(imports(py)?.socket.bind(py));
+        let whole = if natively { PySuper::new(&sock.get_type(), sock)?.into_any() } else { sock.clone() };
+        let number = |name| whole.getattr(name)?.extract::<i32>();
         PyResult::Ok([number(intern!(py, "family"))?, number(intern!(py, "type"))?, number(intern!(py, "proto"))?])
     })?;
     let address = if [libc::AF_INET, libc::AF_INET6].contains(&family) {
@@ -225,10 +228,7 @@ pub async fn connect(core: &Arc<Core>, sock: Py<PyAny>, address: Py<PyAny>) -> P
     };
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = Python::attach(|py| {
-            let connected = sock.bind(py).call_method1(intern!(py, "connect"), (&address,));
-            unless_it_must_wait(py, connected).map(|done| done.is_some())
-        })?;
+        let attempt = Python::attach(|py| begin_to_connect(sock.bind(py), address.bind(py)))?;
         if attempt {
             return Ok(Python::attach(|py| py.None()));
         }
@@ -250,6 +250,26 @@ pub async fn connect(core: &Arc<Core>, sock: Py<PyAny>, address: Py<PyAny>) -> P
             }
         }
     })
+}
+
+/// True if the connection is there, false if it must be waited for.
+fn begin_to_connect(sock: &Bound<'_, PyAny>, address: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = sock.py();
+    let name = intern!(py, "connect");
+    let natively = native_descriptor(sock, name, &imports(py)?.native_connect)?.is_some()
+        && sock.call_method0(intern!(py, "gettimeout"))?.eq(0)?;
+    if !natively {
+        return Ok(unless_it_must_wait(py, sock.call_method1(name, (address,)))?.is_some());
+    }
+    // The same, but no exception to say that it must be waited for, as it nearly always must.
+    match sock.call_method1(intern!(py, "connect_ex"), (address,))?.extract()? {
+        0 => Ok(true),
+        libc::EINPROGRESS | libc::EALREADY => Ok(false),
+        errno => match io::Error::from_raw_os_error(errno) {
+            error if must_wait(&error) => Ok(false),
+            error => Err(os_error(py, &error)),
+        },
+    }
 }
 
 /// How long to wait before a full queue is tried again, in nanoseconds.

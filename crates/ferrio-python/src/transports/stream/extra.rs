@@ -32,7 +32,14 @@ impl StreamTransport {
         Ok(state.extra.borrow_mut().get_or_insert(new).bind(py).clone())
     }
 
+    /// Has both addresses outlive the descriptor, as the kernel wrote them where that will do: hardly anybody asks.
     pub(super) fn remember_addresses(&self, py: Python<'_>) -> PyResult<()> {
+        let state = self.state()?;
+        let own = RawAddress::of_socket(state.fd).ok();
+        if own.as_ref().is_some_and(RawAddress::is_internet) {
+            *state.own.borrow_mut() = own.map(Box::new);
+            return Ok(());
+        }
         for name in [intern!(py, "sockname"), intern!(py, "peername")] {
             self.address(py, name)?;
         }
@@ -50,11 +57,15 @@ impl StreamTransport {
             return Ok(known);
         }
         let state = self.state()?;
-        if matches!(*state.socket.borrow(), Socket::Closed) {
-            return Ok(py.None().into_bound(py));
-        }
         let is_peer = name.to_cow()? == "peername";
-        let raw = if is_peer { state.peer.borrow_mut().take() } else { RawAddress::of_socket(state.fd).ok() };
+        let is_open = !matches!(*state.socket.borrow(), Socket::Closed);
+        let raw = if is_peer {
+            state.peer.borrow_mut().take()
+        } else if is_open {
+            RawAddress::of_socket(state.fd).ok()
+        } else {
+            state.own.borrow_mut().take().map(|own| *own)
+        };
         let address = match raw {
             None => py.None().into_bound(py),
             Some(raw) => match raw.to_python(py)? {

@@ -95,6 +95,8 @@ struct State {
     /// `get_extra_info`: what was given at the start and what was asked for since.
     extra: RefCell<Option<Py<PyDict>>>,
     peer: RefCell<Option<RawAddress>>,
+    /// The own address, once the descriptor is closed.
+    own: RefCell<Option<Box<RawAddress>>>,
     queue: RefCell<WriteQueue>,
     /// `sendfile` waits here until the queue is empty.
     empty_waiter: RefCell<Option<Py<PyAny>>>,
@@ -173,6 +175,7 @@ impl StreamTransport {
             reason: RefCell::default(),
             extra: RefCell::new(new.extra.map(Bound::unbind)),
             peer: RefCell::new(peer),
+            own: RefCell::default(),
             queue: RefCell::default(),
             empty_waiter: RefCell::default(),
             high: Cell::new(HIGH_WATER),

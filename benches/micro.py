@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 
-from benches.row import CPU, WALL, row
+from benches.row import CPU, FAMILY, WALL, row
 
 
 def run_until_stopped(loop, callback, *args):
@@ -291,7 +291,7 @@ def connect_close(loop, count):
     loop.run_until_complete(main())
 
 
-@row("subprocess: spawn and wait", 20, WALL, "us", quick=True)
+@row("subprocess: spawn and wait", 40, FAMILY, "us", quick=True)
 def spawn(loop, count):
     async def main():
         for _ in range(count):
@@ -301,7 +301,7 @@ def spawn(loop, count):
     loop.run_until_complete(main())
 
 
-@row("subprocess: 16 at once", 32, WALL, "us")
+@row("subprocess: 16 at once", 32, FAMILY, "us")
 def spawn_16(loop, count):
     async def one():
         process = await asyncio.create_subprocess_exec("true")

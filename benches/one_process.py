@@ -14,7 +14,7 @@ import sys
 
 from benches import clients, micro, primitives, processes, streams
 from benches.loops import factory
-from benches.row import CPU, OWN, ROWS, WALL
+from benches.row import CPU, FAMILY, OWN, ROWS, WALL
 
 __all__ = ["ROWS", "clients", "is_quick", "measure", "micro", "most_rounds", "primitives", "start", "streams", "unit"]
 
@@ -71,7 +71,8 @@ def most_rounds(name):
 
 
 def unit(name):
-    return f"{ROWS[name]['unit']} {({CPU: 'CPU', WALL: 'elapsed', OWN: ''})[ROWS[name]['clock']]}".strip()
+    clock = {CPU: "CPU", FAMILY: "CPU, children's too", WALL: "elapsed", OWN: ""}[ROWS[name]["clock"]]
+    return f"{ROWS[name]['unit']} {clock}".strip()
 
 
 def cost_of(entry, subject):

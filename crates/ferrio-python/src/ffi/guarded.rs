@@ -46,6 +46,13 @@ impl<T> Guarded<T> {
         f(&mut content.borrow_mut())
     }
 
+    /// Puts `value` into a place of the content. What was there is dropped afterwards, as that may run a `__del__`.
+    #[inline]
+    pub fn put<V>(&self, py: Python<'_>, place: impl FnOnce(&mut T) -> &mut V, value: V) {
+        let former = self.with(py, |content| std::mem::replace(place(content), value));
+        drop(former);
+    }
+
     /// The content for `__traverse__`; None while it is in use, when the collector must leave it alone.
     pub fn for_collector<R>(&self, f: impl FnOnce(&T) -> R) -> Option<R> {
         #[cfg(Py_GIL_DISABLED)]

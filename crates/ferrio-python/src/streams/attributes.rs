@@ -12,8 +12,7 @@ macro_rules! references {
 
             #[setter($name)]
             pub(super) fn $setter(&self, py: Python<'_>, object: Option<Py<PyAny>>) {
-                let former = self.state.with(py, |state| std::mem::replace(&mut state.$field, object));
-                drop(former);
+                self.state.put(py, |state| &mut state.$field, object);
             }
         }
     )*};

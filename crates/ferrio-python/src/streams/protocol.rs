@@ -183,8 +183,7 @@ impl StreamReaderProtocol {
             is_plain: has_from::<StreamReaderProtocol>(this, intern!(py, "data_received"))?,
             ..State::default()
         };
-        let former = this.get().state.with(py, |state| mem::replace(state, new));
-        drop(former);
+        this.get().state.put(py, |state| state, new);
         this.get().set_reader(stream_reader, py)?;
         if let Some(reader) = stream_reader {
             let name = intern!(py, "_source_traceback");

@@ -345,8 +345,7 @@ impl StreamReader {
         let the_loop = super::flow::loop_or_current(py, r#loop)?;
         let is_debugged = the_loop.call_method0(intern!(py, "get_debug"))?.is_truthy()?;
         let new = State { limit: limit.0, the_loop: Some(the_loop.unbind()), ..State::default() };
-        let former = this.get().state.with(py, |state| mem::replace(state, new));
-        drop(former);
+        this.get().state.put(py, |state| state, new);
         if is_debugged {
             let stack = imports(py)?.helpers.bind(py).call_method0("extract_stack")?;
             this.setattr(intern!(py, "_source_traceback"), stack)?;
@@ -401,8 +400,7 @@ impl StreamReader {
     #[setter(_buffer)]
     fn set_buffer(&self, array: Bound<'_, PyByteArray>) {
         let py = array.py();
-        let former = self.state.with(py, |state| mem::replace(&mut state.buffer, Buffer::Shown(array.unbind())));
-        drop(former);
+        self.state.put(py, |state| &mut state.buffer, Buffer::Shown(array.unbind()));
     }
 
     #[getter]

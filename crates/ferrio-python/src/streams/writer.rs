@@ -133,8 +133,7 @@ impl StreamWriter {
             the_loop: Some(r#loop.unbind()),
             ..State::default()
         };
-        let former = self.state.with(py, |state| mem::replace(state, new));
-        drop(former);
+        self.state.put(py, |state| state, new);
         if let Some(reader) = &reader
             && !reader.is_instance(imports(py)?.stream_reader.bind(py))?
         {

@@ -195,9 +195,7 @@ impl Barrier {
 
     #[setter(_cond)]
     fn set_cond(&self, value: &Bound<'_, PyAny>) {
-        let mut new = Some(value.clone().unbind());
-        self.content.with(value.py(), |content| std::mem::swap(&mut content.condition, &mut new));
-        drop(new);
+        self.content.put(value.py(), |content| &mut content.condition, Some(value.clone().unbind()));
     }
 
     #[getter(_parties)]
@@ -207,9 +205,7 @@ impl Barrier {
 
     #[setter(_parties)]
     fn set_parties(&self, value: &Bound<'_, PyAny>) {
-        let mut new = Some(value.clone().unbind());
-        self.content.with(value.py(), |content| std::mem::swap(&mut content.parties, &mut new));
-        drop(new);
+        self.content.put(value.py(), |content| &mut content.parties, Some(value.clone().unbind()));
     }
 
     #[getter(_count)]

@@ -250,12 +250,11 @@ impl Condition {
     #[setter(_lock)]
     fn set_lock(&self, value: &Bound<'_, PyAny>) {
         let own = value.cast::<Lock>().ok().filter(|lock| lock.get().is_plain());
-        let mut new = Some(match own {
+        let new = Some(match own {
             Some(lock) => AnyLock::Own(lock.clone().unbind()),
             None => AnyLock::Other(value.clone().unbind()),
         });
-        self.lock.with(value.py(), |lock| std::mem::swap(lock, &mut new));
-        drop(new);
+        self.lock.put(value.py(), |lock| lock, new);
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

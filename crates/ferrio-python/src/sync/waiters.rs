@@ -48,9 +48,8 @@ impl Waiters {
 
     /// Replaces the deque: `_waiters = …`.
     pub fn set(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut new = if value.is_none() { None } else { Some(Deque::from(value)?) };
-        self.0.with(value.py(), |deque| std::mem::swap(deque, &mut new));
-        drop(new);
+        let new = if value.is_none() { None } else { Some(Deque::from(value)?) };
+        self.0.put(value.py(), |deque| deque, new);
         Ok(())
     }
 
@@ -212,9 +211,7 @@ impl OwnLoop {
 
     /// Replaces it: `_loop = …`.
     pub fn set(&self, value: &Bound<'_, PyAny>) {
-        let mut new = (!value.is_none()).then(|| value.clone().unbind());
-        self.0.with(value.py(), |own| std::mem::swap(own, &mut new));
-        drop(new);
+        self.0.put(value.py(), |own| own, (!value.is_none()).then(|| value.clone().unbind()));
     }
 
     /// A future to wait on, of the running loop.

@@ -33,6 +33,63 @@ use crate::transports::common::warn_unclosed;
 pub use reading::ReadPipe;
 pub use writing::WritePipe;
 
+/// What Python calls on either end, and its death.
+macro_rules! methods_of_an_end {
+    ($class:ident) => {
+        #[pymethods]
+        impl $class {
+            fn is_closing(&self) -> PyResult<bool> {
+                Ok(self.state()?.end.closing.get())
+            }
+
+            fn set_protocol(&self, protocol: Bound<'_, PyAny>) -> PyResult<()> {
+                self.state()?.end.set_protocol(protocol);
+                Ok(())
+            }
+
+            fn get_protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+                Ok(self.state()?.end.protocol(py))
+            }
+
+            /// "pipe" is the file object.
+            #[pyo3(signature = (name, default=None))]
+            fn get_extra_info<'py>(
+                &self,
+                name: &Bound<'py, PyAny>,
+                default: Option<Bound<'py, PyAny>>,
+            ) -> PyResult<Option<Bound<'py, PyAny>>> {
+                Ok(self.state()?.end.extra.bind(name.py()).get_item(name)?.or(default))
+            }
+
+            #[getter]
+            fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
+                self.the_loop.clone_ref(py)
+            }
+
+            fn __repr__(&self) -> PyResult<String> {
+                self.state().map(|state| Self::describe(&self.core, state))
+            }
+
+            fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+                visit.call(&self.the_loop)?;
+                self.state.unguarded().end.traverse(&visit)
+            }
+
+            fn __clear__(&self) {
+                self.state.unguarded().end.clear();
+            }
+        }
+
+        impl Drop for $class {
+            fn drop(&mut self) {
+                let state = self.state.unguarded();
+                state.end.die(&self.core, || Self::describe(&self.core, state));
+            }
+        }
+    };
+}
+use methods_of_an_end;
+
 /// What the descriptor of a pipe may be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {

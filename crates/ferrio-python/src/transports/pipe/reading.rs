@@ -8,9 +8,8 @@ use ferrio::Direction;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use pyo3::{PyTraverseError, PyVisit};
 
-use super::{End, transferred};
+use super::{End, methods_of_an_end, transferred};
 use crate::core::{Confined, Core};
 use crate::errors::from_io;
 use crate::ffi::whole;
@@ -157,10 +156,6 @@ impl ReadPipe {
         if this.get().state()?.end.closing.get() { Ok(()) } else { Self::lose(this, None) }
     }
 
-    fn is_closing(&self) -> PyResult<bool> {
-        Ok(self.state()?.end.closing.get())
-    }
-
     fn is_reading(&self) -> PyResult<bool> {
         let state = self.state()?;
         Ok(!state.paused.get() && !state.end.closing.get())
@@ -186,48 +181,6 @@ impl ReadPipe {
         }
         log(&this.get().core, this.py(), "debug", "%r resumes reading", this.as_any())
     }
-
-    fn set_protocol(&self, protocol: Bound<'_, PyAny>) -> PyResult<()> {
-        self.state()?.end.set_protocol(protocol);
-        Ok(())
-    }
-
-    fn get_protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.state()?.end.protocol(py))
-    }
-
-    /// "pipe" is the file object.
-    #[pyo3(signature = (name, default=None))]
-    fn get_extra_info<'py>(
-        &self,
-        name: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(self.state()?.end.extra.bind(name.py()).get_item(name)?.or(default))
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
-        self.the_loop.clone_ref(py)
-    }
-
-    fn __repr__(&self) -> PyResult<String> {
-        self.state().map(|state| Self::describe(&self.core, state))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.the_loop)?;
-        self.state.unguarded().end.traverse(&visit)
-    }
-
-    fn __clear__(&self) {
-        self.state.unguarded().end.clear();
-    }
 }
 
-impl Drop for ReadPipe {
-    fn drop(&mut self) {
-        let state = self.state.unguarded();
-        state.end.die(&self.core, || Self::describe(&self.core, state));
-    }
-}
+methods_of_an_end!(ReadPipe);

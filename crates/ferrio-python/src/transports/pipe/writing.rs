@@ -12,9 +12,8 @@ use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
-use pyo3::{PyTraverseError, PyVisit};
 
-use super::{End, Kind, transferred};
+use super::{End, Kind, methods_of_an_end, transferred};
 use crate::core::{Confined, Core};
 use crate::errors::from_io;
 use crate::ffi::context::run_in;
@@ -298,10 +297,6 @@ impl WritePipe {
         Self::lose(this, None)
     }
 
-    fn is_closing(&self) -> PyResult<bool> {
-        Ok(self.state()?.end.closing.get())
-    }
-
     /// Bytes that the kernel has not taken yet.
     fn get_write_buffer_size(&self) -> PyResult<usize> {
         Ok(self.state()?.buffer.borrow().len())
@@ -322,51 +317,9 @@ impl WritePipe {
         state.low.set(low);
         Self::maybe_pause_protocol(this)
     }
-
-    fn set_protocol(&self, protocol: Bound<'_, PyAny>) -> PyResult<()> {
-        self.state()?.end.set_protocol(protocol);
-        Ok(())
-    }
-
-    fn get_protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.state()?.end.protocol(py))
-    }
-
-    /// "pipe" is the file object.
-    #[pyo3(signature = (name, default=None))]
-    fn get_extra_info<'py>(
-        &self,
-        name: &Bound<'py, PyAny>,
-        default: Option<Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(self.state()?.end.extra.bind(name.py()).get_item(name)?.or(default))
-    }
-
-    #[getter]
-    fn _loop(&self, py: Python<'_>) -> Py<PyAny> {
-        self.the_loop.clone_ref(py)
-    }
-
-    fn __repr__(&self) -> PyResult<String> {
-        self.state().map(|state| Self::describe(&self.core, state))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.the_loop)?;
-        self.state.unguarded().end.traverse(&visit)
-    }
-
-    fn __clear__(&self) {
-        self.state.unguarded().end.clear();
-    }
 }
 
-impl Drop for WritePipe {
-    fn drop(&mut self) {
-        let state = self.state.unguarded();
-        state.end.die(&self.core, || Self::describe(&self.core, state));
-    }
-}
+methods_of_an_end!(WritePipe);
 
 fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     // SAFETY: the pointer and length are those of a living slice.

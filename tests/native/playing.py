@@ -2,7 +2,7 @@
 
 A program is a list of moves, each a tuple: ``("start", method, *arguments)`` makes a task that awaits the method, ``("call", method,
 *arguments)`` calls it, ``("cancel", number)`` cancels one of the tasks, ``("turn",)`` lets the loop turn once. The record says what every
-move came to, in what order the tasks ended and how, and what the object said of itself in between.
+move came to, in what order the tasks ended and how, what the object said of itself in between, and what the loop reported.
 """
 
 import asyncio
@@ -59,6 +59,13 @@ def record(make, look, namespace, new_loop, program, setting):
 
 async def play(subject, look, program):
     lines, tasks = [], []
+
+    def report(loop, context):
+        # When a future is collected whose exception nobody has asked for, is the collector's affair.
+        if not context["message"].endswith("exception was never retrieved"):
+            lines.append(context["message"])
+
+    asyncio.get_running_loop().set_exception_handler(report)
 
     async def follow(number, method, arguments):
         try:

@@ -8,48 +8,15 @@ import textwrap
 
 import pytest
 
+from tests.awaiting import as_completed, gather, group, shield, timeout, wait, wait_first, wait_for
+
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 14), reason="call graphs came with CPython 3.14")
-
-
-async def gather(namespace, child):
-    await namespace.gather(child(), child())
-
-
-async def group(namespace, child):
-    async with namespace.TaskGroup() as group:
-        group.create_task(child())
 
 
 async def group_without_wait(namespace, child):
     async with namespace.TaskGroup() as group:
         task = group.create_task(child())
         await task
-
-
-async def wait(namespace, child):
-    await namespace.wait([asyncio.create_task(child())])
-
-
-async def wait_first(namespace, child):
-    await namespace.wait([asyncio.create_task(child()), asyncio.create_task(child())], return_when="FIRST_COMPLETED")
-
-
-async def shield(namespace, child):
-    await namespace.shield(child())
-
-
-async def wait_for(namespace, child):
-    await namespace.wait_for(asyncio.create_task(child()), 60)
-
-
-async def timeout(namespace, child):
-    async with namespace.timeout(60):
-        await asyncio.create_task(child())
-
-
-async def as_completed(namespace, child):
-    for one in namespace.as_completed([child(), child()]):
-        await one
 
 
 async def as_completed_async(namespace, child):

@@ -6,6 +6,8 @@ import ferrio
 import pytest
 from ferrio import observe
 
+from tests.awaiting import as_completed, gather, group, shield, timeout, wait, wait_first, wait_for
+
 LOOPS = {"stock loop": asyncio.SelectorEventLoop, "ferrio's loop": ferrio.new_event_loop}
 
 
@@ -25,41 +27,6 @@ def run(request):
 
 async def directly(namespace, child):
     await asyncio.create_task(child())
-
-
-async def gather(namespace, child):
-    await namespace.gather(child(), child())
-
-
-async def group(namespace, child):
-    async with namespace.TaskGroup() as group:
-        group.create_task(child())
-
-
-async def wait(namespace, child):
-    await namespace.wait([asyncio.create_task(child())])
-
-
-async def wait_first(namespace, child):
-    await namespace.wait([asyncio.create_task(child()), asyncio.create_task(child())], return_when="FIRST_COMPLETED")
-
-
-async def shield(namespace, child):
-    await namespace.shield(child())
-
-
-async def wait_for(namespace, child):
-    await namespace.wait_for(asyncio.create_task(child()), 60)
-
-
-async def timeout(namespace, child):
-    async with namespace.timeout(60):
-        await asyncio.create_task(child())
-
-
-async def as_completed(namespace, child):
-    for one in namespace.as_completed([child(), child()]):
-        await one
 
 
 async def gather_in_gather(namespace, child):

@@ -5,50 +5,23 @@ they are followed, so that what comes of them has its true cause.
 """
 
 import asyncio
-import functools
 import sys
-import threading
-import time
 import weakref
 
 from . import mistakes, places
-from .callbacks import is_inner, name_of, outcome, short_name, who_is_told
+from .callbacks import is_inner, name_of, short_name, who_is_told
 from .descriptors import Descriptors
 from .sleep import Sleep
+from .steps import Steps, task_of, told
 from .timers import Timers
-from .waits import HOPS, Stand, Waits, leaves
-
-#: So many steps back the cause of a step is remembered.
-_MEMORY = 100_000
+from .waits import Waits
 
 #: asyncio's own coroutines that it runs as tasks without being asked to.
 _ERRANDS = {"shutdown_asyncgens", "shutdown_default_executor", "_cancel_all_tasks"}
 _ERRAND_FILES = ("connecting.py", "servers.py", "sendfile.py")
 
 
-def _told(method):
-    """A method that the loop calls. What telling costs is not the program's time."""
-    begins = method.__name__ == "begins"
-
-    @functools.wraps(method)
-    def told(self, *arguments):
-        recorder = self.recorder
-        if recorder._over:
-            return
-        begun, spent = time.perf_counter(), recorder.spent
-        self.own_now = begun - spent
-        try:
-            method(self, *arguments)
-        finally:
-            # (Telling within telling has counted itself.)
-            recorder.spent = spent + time.perf_counter() - begun
-            if begins:
-                self._step_began = recorder.own_time()
-
-    return told
-
-
-class Observer:
+class Observer(Steps):
     def __init__(self, recorder, loop):
         self.recorder = recorder
         self._loop = weakref.ref(loop)
@@ -123,7 +96,7 @@ class Observer:
 
     # --- the ready queue ---------------------------------------------------------------------------------------------
 
-    @_told
+    @told
     def queued(self, subject, kind, payload):
         cause = self._cause(kind, payload)
         self.sleep.note(kind, payload, cause)
@@ -309,230 +282,23 @@ class Observer:
             event["place"] = place
         self.tell(event)
 
-    # --- steps -------------------------------------------------------------------------------------------------------
-
-    @_told
-    def begins(self, number, subject, kind, payload):
-        self.deliver()
-        cause = self._cause(kind, payload)
-        if kind == "timer":
-            self.timers.forget(payload)
-        self.step, self.step_cause = number, cause
-        self._causes[number] = cause
-        self._causes.pop(number - _MEMORY, None)
-        self.recorder.observers[threading.get_ident()] = self
-        self.calls.clear()
-        self._again = None
-        task = task_of(subject)
-        life = self.life(task) if task is not None else self._waiting_on.get(id(subject))
-        if life is None and task is not None:
-            life = self.recorder.born(task, self, False)
-            self.recorder.baptise(life)
-        if life is None:
-            self._run_callback(subject, cause)
-            return
-        self.current, self._task = life, task or life.task()
-        if not life.inner:
-            self._causes[number] = {"kind": "task", "task": life.number, "step": number}
-        if task is None:
-            # A native operation that a task awaits goes on; it may come to its end and let the task go on.
-            life.because = cause
-        self._run_task(life, self._task, by_operation=task is None)
-        self.began_at = life.place
-
-    def _run_task(self, life, task, by_operation):
-        waited = 0.0 if self.virtual or life.queued is None else max(0.0, self.own_now - life.queued)
-        if by_operation and life.state == "waiting":
-            life.news = {
-                "event": "ready",
-                "life": life,
-                "because": life.because,
-                "waits": life.wait,
-                "ready": [life.number],
-            }
-            if life.because.get("task") == life.number:
-                life.news["because"] = {"kind": "outside"}
-            self.recorder.bill.waited(self.recorder.now(self), life)
-            waited = 0.0
-        if self.is_told(life) and task is not None:
-            self._cancellations(life, task)
-        event = {"life": life, "waited": round(waited, 9), "step": self.step}
-        if life.begun:
-            event |= {"event": "resume", "place": life.place, "because": life.because}
-            if life.within:
-                event["within"] = life.within
-            raises = self._raises(life, task)
-            if raises:
-                event["raises"] = raises
-        else:
-            event["event"] = "start"
-            code = getattr(task.get_coro(), "cr_code", None) if task is not None else None
-            if code is not None and places.owner(code.co_filename) != "asyncio":
-                event["place"] = life.place = self.recorder.places.at(code.co_filename, code.co_firstlineno)
-        self._waiting_on.pop(life.future, None)
-        life.state = "running"
-        life.subject = None
-        self._held = life, event
-        if not life.begun:
-            life.begun = True
-            self.surface()
-
-    def _raises(self, life, task):
-        """The name of the exception that a task's await is about to raise, or None."""
-        if task is None or not life.begun or task.done():
-            return None
-        if getattr(task, "_must_cancel", False):
-            return "CancelledError"
-        future = task._fut_waiter
-        if not isinstance(future, asyncio.Future) or not future.done():
-            return None
-        if future.cancelled():
-            return "CancelledError"
-        return type(future._exception).__name__ if future._exception is not None else None
-
-    def surface(self):
-        """What was held back of the task that runs is told now: that something is to be told shows that it matters."""
-        if self._held is None:
-            return
-        (life, event), self._held = self._held, None
-        news, life.news = life.news, None
-        if not self.is_told(life):
-            return
-        if news is not None:
-            self.sleep.tell_end()
-            self.recorder.emit(self, news)
-        if event["event"] == "resume" and life.goes_on_inside():
-            event["inside"] = True
-            event.pop("raises", None)
-        self.sleep.tell_end()
-        self.recorder.emit(self, event)
-
-    @_told
-    def ends(self, number):
-        took = self.own_now - self._step_began
-        life, task = self.current, self._task
-        self.deliver()
-        if life is not None and task is not None:
-            self._end_of_step(life, task, took)
-        mistakes.blocked(self, life, took)
-        self.current = self.step = self._task = self.step_cause = self._callback = None
-        by_end, self._by_end = self._by_end, []
-        for waiter, cause in by_end:
-            waiting = waiter.task()
-            if waiting is not None:
-                self._ready(waiter, waiting, cause)
-
-    def _end_of_step(self, life, task, took):
-        ran = 0.0 if self.virtual else max(1e-6, round(took, 9))
-        life.total += ran
-        self.recorder.bill.ran(life, ran)
-        if task.done():
-            self.surface()
-            self._finish(life, task, ran)
-            return
-        self._newly_cancelled(task)
-        stand = Stand(task)
-        is_hop = self._held is not None and life.begun and life.goes_on_inside()
-        if is_hop:
-            # Only asyncio's own part of what it awaits has gone on: in the story it waits on.
-            self._held = life.news = None
-        self.surface()
-        self._pause(life, task, stand, ran, is_hop)
-
-    def _pause(self, life, task, stand, ran, silently):
-        self._stands(life, task, stand)
-        if self._again is not None:
-            life.state, life.queued, life.because = "ready", self._again, {"kind": "turn"}
-        else:
-            life.state = "waiting"
-            if not silently:
-                life.paused = self.recorder.now(self)
-        if silently or not self.is_told(life):
-            return
-        event = {"event": "pause", "life": life, "ran": ran, "waits": life.wait, "place": life.place}
-        if life.within:
-            event["within"] = life.within
-        self.tell(event)
-
-    def _stands(self, life, task, stand):
-        """Notes where a suspended task stands, and what it waits for."""
-        life.place, life.within = self._place(stand)
-        life.link = stand.link
-        life.call = stand.calls[0][0] if stand.calls else None
-        life.hops = any(name in HOPS for name, *_ in stand.calls)
-        life.future = id(stand.future) if stand.future is not None else None
-        if self._again is not None and stand.future is None:
-            life.wait = {"kind": "turn"}
-        else:
-            life.wait = self.waits.of(task, stand)
-        if life.future is not None:
-            self._waiting_on[life.future] = life
-        life.subject = id(stand.subject()) if life.wait["kind"] in {"lock", "any"} else None
-        for wait in leaves(life.wait):
-            if wait["kind"] == "socket" and wait["direction"] == "read":
-                self.descriptors.keep_time(wait["fd"])
-
-    def _place(self, stand):
-        """Where a task stands, and through which functions of the user's it has come there."""
-        own = [frame for frame in stand.frames if places.is_users(frame.f_code)] or stand.frames
-        if not own:
-            return None, None
-        within = [
-            {"function": inner.f_code.co_name, **(self.recorder.places.of_frame(outer) or {})}
-            for outer, inner in zip(own, own[1:])
-        ]
-        return self.recorder.places.awaited(own[-1]), within
-
-    def _finish(self, life, task, ran):
-        life.state = "done"
-        tells, self._tells = self._tells, []
-        if not self.is_told(life):
-            return
-        how, value = outcome(task)
-        event = {
-            "event": "finish",
-            "life": life,
-            "outcome": how,
-            "value": value,
-            "ran": ran,
-            "total": round(life.total, 9),
-        }
-        for other in self.lives():
-            wait = other.wait
-            if other.state == "waiting" and wait and wait["kind"] == "gather" and life.number in wait["tasks"]:
-                waiter = other.task()
-                children = getattr(waiter and waiter._fut_waiter, "_children", ())
-                event["gather"] = {
-                    "done": sum(child.done() for child in children),
-                    "of": len(children),
-                    "task": other.number,
-                }
-            if other.call == "wait_for" and any(life.number in leaf.get("tasks", ()) for leaf in leaves(wait)):
-                # It may wait as asyncio.wait() does.
-                tells = ["wait_for" if who == "asyncio.wait" else who for who in tells]
-        # (asyncio.run() gathers what it cancels at the end; nobody wants to know.)
-        if life.inner:
-            event["inner"] = True
-        event["tells"] = [who for who in tells if who != "gather" or "gather" in event]
-        self.tell(event)
-
     # --- timers and sleeping -----------------------------------------------------------------------------------------
 
-    @_told
+    @told
     def timer_set(self, number, when, subject):
         if self.timers.set(number, when, subject, self.current).calls:
             self._note_callback(subject, "call_later")
 
-    @_told
+    @told
     def timer_gone(self, number):
         self.timers.forget(number)
 
-    @_told
+    @told
     def sleeps(self, timer):
         self.deliver()
         self.sleep.begin(timer)
 
-    @_told
+    @told
     def wakes(self):
         self.sleep.end()
 
@@ -563,18 +329,6 @@ class Observer:
         if pending:
             mistakes.pending_at_exit(self, pending)
         self.tell({"event": "loop", "what": "closed"})
-
-
-def task_of(subject):
-    """The task that an entry of the ready queue is a step of, or None."""
-    if isinstance(subject, asyncio.Task):
-        return subject
-    if isinstance(subject, asyncio.Handle):
-        # Where a task's steps go through handles: on loops of the program's own class, and in debug mode.
-        owner = getattr(subject._callback, "__self__", None)
-        if isinstance(owner, asyncio.Task) and is_inner(subject._callback):
-            return owner
-    return None
 
 
 def _is_in(name):

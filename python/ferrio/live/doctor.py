@@ -1,22 +1,17 @@
 """``ferrio doctor PID``: what is wrong with a running process, on one screen, with an exit status for scripts."""
 
-import argparse
-import json
-import sys
 import time
 
-from . import findings, words
-from .attach import NotThere, find
+from . import command, findings, words
 from .why import dated, heading
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(
-        prog="ferrio doctor",
-        description="What is wrong with a running process. Exit status: 0 nothing, 1 warnings, 2 blocked or broken; "
-        "3 if the process cannot be looked at.",
+    parser = command.parser(
+        "doctor",
+        "What is wrong with a running process. Exit status: 0 nothing, 1 warnings, 2 blocked or broken; 3 if the process "
+        "cannot be looked at.",
     )
-    parser.add_argument("process", metavar="PID", help="its number, or a word of its command line")
     parser.add_argument(
         "--patience",
         type=float,
@@ -24,19 +19,9 @@ def main(arguments):
         metavar="SECONDS",
         help="how long a task may wait for a lock, a peer or a queue (default: 10)",
     )
-    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     options = parser.parse_args(arguments)
-    try:
-        process = find(options.process)
-        report = examine(process, options.patience)
-    except NotThere as error:
-        print(f"ferrio doctor: {error}", file=sys.stderr)
-        return 3
-    if options.json:
-        print(json.dumps(report))
-    else:
-        print("\n".join(tell(process, report)))
-    return report["status"]
+    report = command.answer(parser, options, lambda process: examine(process, options.patience), tell)
+    return 3 if report is None else report["status"]
 
 
 def examine(process, patience=10.0):

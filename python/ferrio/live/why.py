@@ -1,38 +1,27 @@
 """``ferrio why PID [TASK|all]``: what each task waits for, since when, at which line, and who could end that."""
 
-import argparse
-import json
-import sys
 import time
 
-from . import blocked, words
-from .attach import NotThere, find
+from . import blocked, command, words
+from .attach import NotThere
 
 #: Tasks that are told of one by one unless one is asked for.
 _MOST = 30
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(
-        prog="ferrio why", description="What the tasks of a running process wait for, and who could end that."
-    )
-    parser.add_argument("process", metavar="PID", help="its number, or a word of its command line")
+    parser = command.parser("why", "What the tasks of a running process wait for, and who could end that.")
     parser.add_argument(
         "task", nargs="?", default="all", help="a task's name, number or coroutine, or 'all' (the default)"
     )
-    parser.add_argument("--json", action="store_true", help="the same as one JSON object")
     options = parser.parse_args(arguments)
-    try:
-        process = find(options.process)
-        answer = ask(process, options.task)
-    except NotThere as error:
-        print(f"ferrio why: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        print(json.dumps(answer))
-    else:
-        print("\n".join(tell(process, answer, options.task)))
-    return 0
+    found = command.answer(
+        parser,
+        options,
+        lambda process: ask(process, options.task),
+        lambda process, answer: tell(process, answer, options.task),
+    )
+    return 1 if found is None else 0
 
 
 def ask(process, wanted="all"):

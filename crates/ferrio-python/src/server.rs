@@ -1,8 +1,7 @@
 //! `ServerCore`: accepting connections and counting them. What a server does once (binding, closing, waiting) is in
 //! `python/ferrio/servers.py`.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use ferrio::event_loop::Due;
 use ferrio::poll::RawFd;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::{Confined, Core, Job};
@@ -43,8 +42,8 @@ pub struct ServerCore {
 
 #[derive(Default)]
 struct State {
-    /// The connections that have not ended, by their transport's address. Weak: a server keeps none of them alive.
-    connections: RefCell<HashMap<usize, Py<PyWeakrefReference>>>,
+    /// How many connections have not ended. Which they are their transports know: a server keeps none of them alive.
+    connections: Cell<usize>,
 }
 
 /// An `ssl.SSLContext` with the time limits of handshake and shutdown.
@@ -94,33 +93,27 @@ impl ServerCore {
     }
 
     fn _attach(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        let state = self.state.get(&self.core)?;
-        let connection = PyWeakrefReference::new(transport)?.unbind();
-        let former = state.connections.borrow_mut().insert(transport.as_ptr() as usize, connection);
-        drop(former);
+        let _ = transport;
+        let connections = &self.state.get(&self.core)?.connections;
+        connections.set(connections.get() + 1);
         Ok(())
     }
 
     fn _detach(this: &Bound<'_, Self>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        let state = this.get().state.get(&this.get().core)?;
-        let former = state.connections.borrow_mut().remove(&(transport.as_ptr() as usize));
-        drop(former);
-        if state.connections.borrow().is_empty() {
-            this.call_method0(intern!(this.py(), "_all_connections_ended"))?;
-        }
-        Ok(())
+        let _ = transport;
+        Self::connection_ended(this)
     }
 
     /// How many connections have not ended.
     #[getter]
     fn _active_count(&self) -> PyResult<usize> {
-        Ok(self.state.get(&self.core)?.connections.borrow().len())
+        Ok(self.state.get(&self.core)?.connections.get())
     }
 
     /// The living connections' transports.
-    fn _connections<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let connections = self.state.get(&self.core)?.connections.borrow();
-        Ok(connections.values().filter_map(|connection| connection.bind(py).upgrade()).collect())
+    fn _connections<'py>(this: &Bound<'py, Self>, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let transports = this.get().core.transports(py)?.into_iter().map(|(_, transport)| transport);
+        Ok(transports.filter(|transport| StreamTransport::is_of_server(transport, this)).collect())
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -134,16 +127,16 @@ impl ServerCore {
 impl ServerCore {
     /// A transport was collected without having ended: it counts no longer.
     pub fn connection_collected(object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (this, py) = (object.cast::<Self>()?, object.py());
-        let state = this.get().state.get(&this.get().core)?;
-        let dead: Vec<_> = {
-            let mut connections = state.connections.borrow_mut();
-            connections.extract_if(|_, connection| connection.bind(py).upgrade().is_none()).collect()
-        };
-        if dead.is_empty() || !state.connections.borrow().is_empty() {
-            return Ok(());
+        Self::connection_ended(object.cast()?)
+    }
+
+    fn connection_ended(this: &Bound<'_, Self>) -> PyResult<()> {
+        let connections = &this.get().state.get(&this.get().core)?.connections;
+        connections.set(connections.get().saturating_sub(1));
+        if connections.get() == 0 {
+            this.call_method0(intern!(this.py(), "_all_connections_ended"))?;
         }
-        this.call_method0(intern!(py, "_all_connections_ended")).map(drop)
+        Ok(())
     }
 
     fn accepted(this: &Bound<'_, Self>, fd: OwnedFd, peer: RawAddress) -> PyResult<()> {

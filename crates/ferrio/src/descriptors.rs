@@ -25,8 +25,44 @@ pub struct WaitId(pub(crate) u64);
 pub(crate) struct Waiter {
     pub id: WaitId,
     pub waker: Waker,
-    /// What its news is, if the descriptor only carries it.
-    pub cause: Option<Cause>,
+    /// What its news is.
+    pub cause: Cause,
+}
+
+/// Those who wait for a descriptor beside the first. Nearly always there are none: every slot has room for them.
+#[derive(Default)]
+pub(crate) struct Others(
+    #[expect(clippy::box_collection, reason = "a slot of a pointer less is worth more than the second step to them")]
+    Option<Box<Vec<Waiter>>>,
+);
+
+impl Others {
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        self.0.iter().flat_map(|waiters| waiters.iter())
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Waiter> {
+        self.0.iter_mut().flat_map(|waiters| waiters.iter_mut())
+    }
+
+    pub fn push(&mut self, waiter: Waiter) {
+        self.0.get_or_insert_default().push(waiter);
+    }
+
+    pub fn remove(&mut self, id: WaitId) -> Option<Waiter> {
+        let place = self.iter().position(|waiter| waiter.id == id)?;
+        self.0.as_mut().map(|waiters| waiters.remove(place))
+    }
+
+    /// The one that came first.
+    pub fn pop(&mut self) -> Option<Waiter> {
+        let first = self.iter().next()?.id;
+        self.remove(first)
+    }
 }
 
 /// Who is told when a descriptor has news.
@@ -34,34 +70,61 @@ pub(crate) enum Watcher<J> {
     /// Runs on every piece of news until it is replaced or removed.
     Always(J),
     /// All are woken once and forgotten. Nearly always there is one; others are those that came after it.
-    Once(Waiter, Vec<Waiter>),
+    Once(Waiter, Others),
 }
 
 impl<J> Watcher<J> {
     /// The futures that wait, first come first.
     pub fn into_waiters(self) -> impl Iterator<Item = Waiter> {
         let (first, others) = match self {
-            Watcher::Always(_) => (None, Vec::new()),
+            Watcher::Always(_) => (None, Others::default()),
             Watcher::Once(first, others) => (Some(first), others),
         };
-        first.into_iter().chain(others)
+        first.into_iter().chain(others.0.into_iter().flat_map(|waiters| *waiters))
     }
 }
 
+/// A server has one for each connection: it is one cache line.
 pub(crate) struct Slot<J> {
     pub generation: u32,
-    /// Index 0 reads, 1 writes.
-    pub watchers: [Option<Watcher<J>>; 2],
+    read: Option<Watcher<J>>,
+    /// Room to write there nearly always is.
+    write: Option<Box<Watcher<J>>>,
     /// What the poller was told last, or `None` if it does not know the descriptor.
     pub armed: Option<(Interest, Mode)>,
 }
 
 impl<J> Slot<J> {
+    pub fn watcher(&mut self, direction: Direction) -> Option<&mut Watcher<J>> {
+        match direction {
+            Direction::Read => self.read.as_mut(),
+            Direction::Write => self.write.as_deref_mut(),
+        }
+    }
+
+    /// Puts a watcher in the place of the one there, and hands that out.
+    pub fn replace(&mut self, direction: Direction, watcher: Option<Watcher<J>>) -> Option<Watcher<J>> {
+        match direction {
+            Direction::Read => std::mem::replace(&mut self.read, watcher),
+            Direction::Write => std::mem::replace(&mut self.write, watcher.map(Box::new)).map(|watcher| *watcher),
+        }
+    }
+
+    /// Hands out all there are.
+    pub fn take(&mut self) -> impl Iterator<Item = Watcher<J>> + use<J> {
+        [self.replace(Direction::Read, None), self.replace(Direction::Write, None)].into_iter().flatten()
+    }
+
+    /// All there are, with what they watch.
+    pub fn watchers(&self) -> impl Iterator<Item = (Direction, &Watcher<J>)> {
+        let read = self.read.as_ref().map(|watcher| (Direction::Read, watcher));
+        read.into_iter().chain(self.write.as_deref().map(|watcher| (Direction::Write, watcher)))
+    }
+
     /// What the poller should know: nothing if nobody waits.
     pub fn wanted(&self) -> Option<(Interest, Mode)> {
-        let [read, write] = &self.watchers;
-        let interest = Interest { read: read.is_some(), write: write.is_some() };
-        let always = [read, write].into_iter().flatten().any(|watcher| matches!(watcher, Watcher::Always(_)));
+        let interest = Interest { read: self.read.is_some(), write: self.write.is_some() };
+        let always = self.watchers().any(|(_, watcher)| matches!(watcher, Watcher::Always(_)));
         (!interest.is_empty()).then_some((interest, if always { Mode::Level } else { Mode::Once }))
     }
 }
@@ -82,7 +145,7 @@ impl<J> Default for Descriptors<J> {
 }
 
 const fn empty<J>() -> Slot<J> {
-    Slot { generation: 0, watchers: [None, None], armed: None }
+    Slot { generation: 0, read: None, write: None, armed: None }
 }
 
 #[cfg(unix)]

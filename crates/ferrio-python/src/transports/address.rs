@@ -1,7 +1,7 @@
 //! Socket addresses as the kernel writes them, and as Python's `socket` module shows them.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use ferrio::poll::RawFd;
 use pyo3::prelude::*;
@@ -33,6 +33,17 @@ impl RawAddress {
     /// What the socket is bound to.
     pub fn of_socket(fd: RawFd) -> io::Result<Self> {
         Self::query(fd, libc::getsockname)
+    }
+
+    fn of_v4(address: SocketAddrV4) -> Self {
+        let mut raw = Self::empty();
+        // SAFETY: the storage has room for any address and is plain data.
+        let inet: &mut libc::sockaddr_in = unsafe { &mut *(&raw mut raw.storage).cast() };
+        inet.sin_family = libc::AF_INET as libc::sa_family_t;
+        inet.sin_port = address.port().to_be();
+        inet.sin_addr.s_addr = u32::from(*address.ip()).to_be();
+        raw.length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        raw
     }
 
     fn query(fd: RawFd, call: Query) -> io::Result<Self> {
@@ -68,7 +79,7 @@ impl RawAddress {
         let parts = address.cast_exact::<PyTuple>().ok()?;
         let host = parts.get_item(0).ok()?;
         let host = host.cast_exact::<PyString>().ok()?.to_str().ok()?;
-        let port = parts.get_item(1).ok()?.extract::<u16>().ok()?.to_be();
+        let port = parts.get_item(1).ok()?.extract::<u16>().ok()?;
         let number = |index: usize| match parts.get_item(index) {
             Ok(number) => number.extract::<u32>().ok(),
             Err(_) => Some(0),
@@ -76,21 +87,15 @@ impl RawAddress {
         let mut raw = Self::empty();
         match family {
             libc::AF_INET if parts.len() == 2 => {
-                let host: Ipv4Addr = host.parse().ok()?;
-                // SAFETY: the storage has room for any address and is plain data.
-                let inet: &mut libc::sockaddr_in = unsafe { &mut *(&raw mut raw.storage).cast() };
-                inet.sin_family = family as libc::sa_family_t;
-                inet.sin_port = port;
-                inet.sin_addr.s_addr = u32::from(host).to_be();
-                raw.length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+                raw = Self::of_v4(SocketAddrV4::new(host.parse().ok()?, port));
             }
             libc::AF_INET6 if parts.len() <= 4 => {
                 let host: Ipv6Addr = host.parse().ok()?;
                 let flow = number(2).filter(|flow| *flow <= 0xf_ffff)?;
-                // SAFETY: as above.
+                // SAFETY: the storage has room for any address and is plain data.
                 let inet: &mut libc::sockaddr_in6 = unsafe { &mut *(&raw mut raw.storage).cast() };
                 inet.sin6_family = family as libc::sa_family_t;
-                inet.sin6_port = port;
+                inet.sin6_port = port.to_be();
                 inet.sin6_flowinfo = flow.to_be();
                 inet.sin6_addr.s6_addr = host.octets();
                 inet.sin6_scope_id = number(3)?;
@@ -143,6 +148,41 @@ impl RawAddress {
         unsafe {
             let text = pyo3::ffi::PyUnicode_DecodeFSDefaultAndSize(path.as_ptr().cast(), end as pyo3::ffi::Py_ssize_t);
             Ok(Bound::from_owned_ptr_or_err(py, text)?.cast_into_unchecked::<PyString>().into_any())
+        }
+    }
+}
+
+/// An address that is kept for as long as a connection lives, in as little room as it needs.
+pub enum KeptAddress {
+    V4(SocketAddrV4),
+    Other(Box<[u8]>),
+}
+
+impl From<&RawAddress> for KeptAddress {
+    fn from(raw: &RawAddress) -> Self {
+        if libc::c_int::from(raw.storage.ss_family) != libc::AF_INET {
+            return KeptAddress::Other(raw.bytes().into());
+        }
+        // SAFETY: the family says what the storage holds.
+        let inet: &libc::sockaddr_in = unsafe { &*(&raw const raw.storage).cast() };
+        KeptAddress::V4(SocketAddrV4::new(
+            Ipv4Addr::from(u32::from_be(inet.sin_addr.s_addr)),
+            u16::from_be(inet.sin_port),
+        ))
+    }
+}
+
+impl From<KeptAddress> for RawAddress {
+    fn from(kept: KeptAddress) -> Self {
+        match kept {
+            KeptAddress::V4(address) => RawAddress::of_v4(address),
+            KeptAddress::Other(bytes) => {
+                let mut raw = RawAddress::empty();
+                // SAFETY: as many bytes as a storage had, at most, are written to one, which is plain data.
+                unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut raw.storage).cast(), bytes.len()) };
+                raw.length = bytes.len() as libc::socklen_t;
+                raw
+            }
         }
     }
 }

@@ -14,9 +14,13 @@ use pyo3::types::PyBytes;
 /// long before.
 const CHUNKS_PER_WRITE: usize = 64;
 
-/// What waits to be written.
+/// What waits to be written. Most connections of most servers wait for their peer: one that has never written has no
+/// more than a pointer here.
 #[derive(Default)]
-pub struct WriteQueue {
+pub struct WriteQueue(Option<Box<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
     chunks: VecDeque<Py<PyBytes>>,
     /// How much of the first chunk has left already.
     sent: usize,
@@ -25,17 +29,18 @@ pub struct WriteQueue {
 
 impl WriteQueue {
     pub fn push(&mut self, data: Bound<'_, PyBytes>) {
-        self.size += data.as_bytes().len();
-        self.chunks.push_back(data.unbind());
+        let waiting = self.0.get_or_insert_default();
+        waiting.size += data.as_bytes().len();
+        waiting.chunks.push_back(data.unbind());
     }
 
     /// Bytes that wait.
     pub fn size(&self) -> usize {
-        self.size
+        self.0.as_ref().map_or(0, |waiting| waiting.size)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.size == 0
+        self.size() == 0
     }
 
     /// Hands everything out, to be dropped after the borrow of the queue has ended.
@@ -47,30 +52,32 @@ impl WriteQueue {
     /// One vectored write of as much as the kernel takes. The written chunks are moved to `written`, to be dropped
     /// after the borrow of the queue has ended.
     pub fn write_to(&mut self, py: Python<'_>, fd: RawFd, written: &mut Vec<Py<PyBytes>>) -> io::Result<()> {
-        let count = if self.chunks.len() == 1 {
-            let first = &self.chunks[0].as_bytes(py)[self.sent..];
+        let Some(waiting) = &mut self.0 else { return Ok(()) };
+        let count = if waiting.chunks.len() == 1 {
+            let first = &waiting.chunks[0].as_bytes(py)[waiting.sent..];
             send(fd, first)?
         } else {
             let mut slices = [io::IoSlice::new(&[]); CHUNKS_PER_WRITE];
             let mut used = 0;
-            for (slice, chunk) in slices.iter_mut().zip(&self.chunks) {
-                let skip = if used == 0 { self.sent } else { 0 };
+            for (slice, chunk) in slices.iter_mut().zip(&waiting.chunks) {
+                let skip = if used == 0 { waiting.sent } else { 0 };
                 *slice = io::IoSlice::new(&chunk.as_bytes(py)[skip..]);
                 used += 1;
             }
             send_vectored(fd, &slices[..used])?
         };
-        self.advance(py, count, written);
+        waiting.advance(py, count, written);
         Ok(())
     }
 
     /// The next bytes to leave, as an object and how much of it has left already. Small chunks come joined, up to
     /// `limit` bytes.
     pub fn piece(&self, py: Python<'_>, limit: usize) -> Option<(Py<PyBytes>, usize)> {
-        let first = self.chunks.front()?;
-        let mut size = first.as_bytes(py).len() - self.sent;
+        let waiting = self.0.as_ref()?;
+        let first = waiting.chunks.front()?;
+        let mut size = first.as_bytes(py).len() - waiting.sent;
         let mut count = 1;
-        for chunk in self.chunks.iter().skip(1) {
+        for chunk in waiting.chunks.iter().skip(1) {
             let more = chunk.as_bytes(py).len();
             if size + more > limit {
                 break;
@@ -79,17 +86,25 @@ impl WriteQueue {
             count += 1;
         }
         if count == 1 {
-            return Some((first.clone_ref(py), self.sent));
+            return Some((first.clone_ref(py), waiting.sent));
         }
         let mut joined = Vec::with_capacity(size);
-        joined.extend_from_slice(&first.as_bytes(py)[self.sent..]);
-        self.chunks.iter().take(count).skip(1).for_each(|chunk| joined.extend_from_slice(chunk.as_bytes(py)));
+        joined.extend_from_slice(&first.as_bytes(py)[waiting.sent..]);
+        waiting.chunks.iter().take(count).skip(1).for_each(|chunk| joined.extend_from_slice(chunk.as_bytes(py)));
         Some((PyBytes::new(py, &joined).unbind(), 0))
     }
 
     /// `count` bytes have left. Their chunks are moved to `written`, to be dropped after the borrow of the queue has
     /// ended.
-    pub fn advance(&mut self, py: Python<'_>, mut count: usize, written: &mut Vec<Py<PyBytes>>) {
+    pub fn advance(&mut self, py: Python<'_>, count: usize, written: &mut Vec<Py<PyBytes>>) {
+        if let Some(waiting) = &mut self.0 {
+            waiting.advance(py, count, written);
+        }
+    }
+}
+
+impl Waiting {
+    fn advance(&mut self, py: Python<'_>, mut count: usize, written: &mut Vec<Py<PyBytes>>) {
         self.size -= count;
         while let Some(first) = self.chunks.front() {
             let left = first.as_bytes(py).len() - self.sent;

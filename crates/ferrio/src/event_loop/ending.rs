@@ -29,9 +29,9 @@ impl<H: Host> Engine<H> {
                         self.forget(fd);
                     }
                     slot.generation = slot.generation.wrapping_add(1);
-                    std::mem::take(&mut slot.watchers)
+                    slot.take()
                 };
-                all.iter().flat_map(forget).flatten().collect()
+                all.iter().flat_map(forget).collect()
             });
             if messages.is_empty() && ready.is_empty() && timers.is_empty() && watchers.is_empty() && tasks.is_empty() {
                 return;

@@ -40,9 +40,8 @@ impl<H: Host> Engine<H> {
     ) -> Result<(), E> {
         self.descriptors.with(|all| {
             all.iter().try_for_each(|(fd, slot)| {
-                let watchers = [Direction::Read, Direction::Write].into_iter().zip(&slot.watchers);
-                watchers.into_iter().try_for_each(|(direction, watcher)| match watcher {
-                    Some(Watcher::Always(job)) => visit(fd, direction, job),
+                slot.watchers().try_for_each(|(direction, watcher)| match watcher {
+                    Watcher::Always(job) => visit(fd, direction, job),
                     _ => Ok(()),
                 })
             })
@@ -56,11 +55,10 @@ impl<H: Host> Engine<H> {
     ) -> Result<(), E> {
         self.descriptors.with(|all| {
             all.iter().try_for_each(|(fd, slot)| {
-                let watchers = [Direction::Read, Direction::Write].into_iter().zip(&slot.watchers);
-                watchers.into_iter().try_for_each(|(direction, watcher)| match watcher {
-                    Some(Watcher::Once(first, others)) => {
-                        std::iter::once(first).chain(others).try_for_each(|waiter| visit(fd, direction, &waiter.waker))
-                    }
+                slot.watchers().try_for_each(|(direction, watcher)| match watcher {
+                    Watcher::Once(first, others) => std::iter::once(first)
+                        .chain(others.iter())
+                        .try_for_each(|waiter| visit(fd, direction, &waiter.waker)),
                     _ => Ok(()),
                 })
             })

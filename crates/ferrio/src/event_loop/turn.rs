@@ -250,11 +250,9 @@ impl<H: Host> Engine<H> {
         let cause = Cause::descriptor(fd as i64, direction == Direction::Write);
         let told = self.descriptors.with(|all| {
             let slot = all.get(fd).filter(|slot| slot.generation == generation)?;
-            let watcher = &mut slot.watchers[direction as usize];
-            match watcher {
-                Some(Watcher::Always(job)) => Some(Watcher::Always(H::again(cx, job))),
-                Some(Watcher::Once(..)) => watcher.take(),
-                None => None,
+            match slot.watcher(direction)? {
+                Watcher::Always(job) => Some(Watcher::Always(H::again(cx, job))),
+                Watcher::Once(..) => slot.replace(direction, None),
             }
         });
         // Out of the borrow: who observes the loop hears of it, and may look at what is watched.
@@ -263,7 +261,7 @@ impl<H: Host> Engine<H> {
             waiters => waiters,
         };
         for waiter in waiters.into_iter().flat_map(Watcher::into_waiters) {
-            self.cause.set(waiter.cause.unwrap_or(cause));
+            self.cause.set(waiter.cause);
             waiter.waker.wake();
         }
     }

@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use super::Engine;
 use crate::cause::Cause;
-use crate::descriptors::{Direction, Slot, WaitId, Waiter, Watcher, token};
+use crate::descriptors::{Direction, Others, Slot, WaitId, Waiter, Watcher, token};
 use crate::fork;
 use crate::host::Host;
 use crate::poll::{self, Interest, Mode, Poller, RawFd};
@@ -52,15 +52,16 @@ impl<H: Host> Engine<H> {
         self.notice_fork()?;
         let id = WaitId(self.waits.get());
         self.waits.set(id.0 + 1);
+        let cause = cause.unwrap_or(Cause::descriptor(fd as i64, direction == Direction::Write));
         let mut waiter = Some(Waiter { id, waker, cause });
         let joined = self.descriptors.with(|all| {
             let Some(slot) = all.get(fd) else { return Ok(()) };
-            match &mut slot.watchers[direction as usize] {
+            match slot.watcher(direction) {
                 Some(Watcher::Always(_)) => {
                     let taken = format!("descriptor {fd} is watched already");
                     return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken));
                 }
-                Some(Watcher::Once(_, others)) => others.extend(waiter.take()),
+                Some(Watcher::Once(_, others)) => waiter.take().into_iter().for_each(|waiter| others.push(waiter)),
                 None => return Ok(()),
             }
             // Armed for those before: but perhaps for a descriptor that was closed since and had the same number.
@@ -71,7 +72,7 @@ impl<H: Host> Engine<H> {
             return Err(error);
         }
         if let Some(alone) = waiter {
-            let former = self.set_watcher(fd, direction, Watcher::Once(alone, Vec::new()))?;
+            let former = self.set_watcher(fd, direction, Watcher::Once(alone, Others::default()))?;
             debug_assert!(former.is_none());
         }
         Ok(id)
@@ -81,10 +82,10 @@ impl<H: Host> Engine<H> {
     pub(crate) fn renew_wait(&self, fd: RawFd, direction: Direction, id: WaitId, waker: &Waker) -> bool {
         let with_waiter = |swap: &mut dyn FnMut(&mut Waiter)| {
             self.descriptors.with(|all| {
-                let Watcher::Once(first, others) = all.get(fd)?.watchers[direction as usize].as_mut()? else {
+                let Watcher::Once(first, others) = all.get(fd)?.watcher(direction)? else {
                     return None;
                 };
-                std::iter::once(first).chain(others).find(|waiter| waiter.id == id).map(swap)
+                std::iter::once(first).chain(others.iter_mut()).find(|waiter| waiter.id == id).map(swap)
             })
         };
         let mut same = true;
@@ -102,18 +103,15 @@ impl<H: Host> Engine<H> {
     /// Ends one wait; others for the same descriptor go on. One that is over already is no error.
     pub fn leave_wait(&self, fd: RawFd, direction: Direction, id: WaitId) {
         let (waiter, last) = self.descriptors.with(|all| {
-            let Some(watcher) = all.get(fd).and_then(|slot| slot.watchers[direction as usize].as_mut()) else {
+            let Some(watcher) = all.get(fd).and_then(|slot| slot.watcher(direction)) else {
                 return (None, false);
             };
             match watcher {
-                Watcher::Once(first, others) if first.id == id && others.is_empty() => (None, true),
-                Watcher::Once(first, others) if first.id == id => {
-                    (Some(std::mem::replace(first, others.remove(0))), false)
-                }
-                Watcher::Once(_, others) => {
-                    let place = others.iter().position(|waiter| waiter.id == id);
-                    (place.map(|place| others.remove(place)), false)
-                }
+                Watcher::Once(first, others) if first.id == id => match others.pop() {
+                    None => (None, true),
+                    Some(next) => (Some(std::mem::replace(first, next)), false),
+                },
+                Watcher::Once(_, others) => (others.remove(id), false),
                 Watcher::Always(_) => (None, false),
             }
         });
@@ -132,7 +130,7 @@ impl<H: Host> Engine<H> {
         self.leave_parent_alone();
         let removed = self.descriptors.with(|all| {
             let slot = all.get(fd)?;
-            let removed = slot.watchers[direction as usize].take()?;
+            let removed = slot.replace(direction, None)?;
             match slot.wanted() {
                 Some((interest, mode)) => {
                     // Narrowing what is watched can only fail for a descriptor that is gone, which has no news.
@@ -172,14 +170,14 @@ impl<H: Host> Engine<H> {
                 self.forget(fd);
             }
             slot.generation = slot.generation.wrapping_add(1);
-            Some(std::mem::take(&mut slot.watchers))
+            Some(slot.take())
         });
-        watchers.into_iter().flatten().flatten().for_each(wake_all);
+        watchers.into_iter().flatten().for_each(wake_all);
     }
 
     /// Whether a job watches this direction of `fd`.
     pub fn is_watched(&self, fd: RawFd, direction: Direction) -> bool {
-        self.descriptors.with(|all| all.get(fd).is_some_and(|slot| slot.watchers[direction as usize].is_some()))
+        self.descriptors.with(|all| all.get(fd).is_some_and(|slot| slot.watcher(direction).is_some()))
     }
 
     fn set_watcher(
@@ -199,10 +197,10 @@ impl<H: Host> Engine<H> {
                 all.entry(fd).armed = Some((interest, mode));
             }
             let slot = all.entry(fd);
-            std::mem::swap(&mut slot.watchers[direction as usize], &mut watcher);
+            watcher = slot.replace(direction, watcher.take());
             let armed = self.rearm(fd, slot);
             if armed.is_err() {
-                std::mem::swap(&mut slot.watchers[direction as usize], &mut watcher);
+                watcher = slot.replace(direction, watcher.take());
             }
             armed
         });

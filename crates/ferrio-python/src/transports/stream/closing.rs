@@ -26,7 +26,9 @@ impl StreamTransport {
         if !state.lost.replace(true) {
             // Nobody would run it; the descriptor is closed when the transport is collected.
             transport.core.check_closed()?;
-            *state.reason.borrow_mut() = reason.map(|error| error.into_value(py).into_any());
+            if let Some(reason) = reason.map(|error| error.into_value(py).into_any()) {
+                state.with_rare(|rare| rare.reason = Some(reason));
+            }
             transport.core.call_soon(this, Self::finish);
         }
         Ok(())
@@ -40,14 +42,14 @@ impl StreamTransport {
         if state.finished.replace(true) {
             return Ok(());
         }
-        let reason = state.reason.borrow_mut().take();
+        let reason = state.take_rare(|rare| &mut rare.reason);
         let told = if state.made.get() {
             let reason = reason.unwrap_or_else(|| py.None()).into_bound(py);
             transport.call_protocol(py, |protocol| call_method(protocol, intern!(py, "connection_lost"), [&reason]))
         } else {
             Ok(py.None().into_bound(py))
         };
-        let empty_waiter = state.empty_waiter.borrow_mut().take();
+        let empty_waiter = state.take_rare(|rare| &mut rare.empty_waiter);
         if let Some(waiter) = empty_waiter {
             fail_waiter(waiter.bind(py), "Connection is closed by peer")?;
         }

@@ -7,7 +7,7 @@ use pyo3::types::PyDict;
 
 use super::{Socket, StreamTransport};
 use crate::imports::imports;
-use crate::transports::address::RawAddress;
+use crate::transports::address::{KeptAddress, RawAddress};
 
 impl StreamTransport {
     /// The descriptor, for who writes to it directly.
@@ -22,22 +22,26 @@ impl StreamTransport {
         Ok(state.fd)
     }
 
+    /// The dict of `get_extra_info`, if anything was remembered.
+    pub(super) fn known_extra<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        Ok(self.state()?.rare(|rare| rare.extra.as_ref().map(|extra| extra.bind(py).clone())))
+    }
+
     pub(super) fn extra<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let state = self.state()?;
-        if let Some(extra) = &*state.extra.borrow() {
-            return Ok(extra.bind(py).clone());
+        if let Some(extra) = self.known_extra(py)? {
+            return Ok(extra);
         }
         // Making a dict may run the garbage collector, and that other code.
         let new = PyDict::new(py).unbind();
-        Ok(state.extra.borrow_mut().get_or_insert(new).bind(py).clone())
+        Ok(state.with_rare(|rare| rare.extra.get_or_insert(new).bind(py).clone()))
     }
 
     /// Has both addresses outlive the descriptor, as the kernel wrote them where that will do: hardly anybody asks.
     pub(super) fn remember_addresses(&self, py: Python<'_>) -> PyResult<()> {
         let state = self.state()?;
-        let own = RawAddress::of_socket(state.fd).ok();
-        if own.as_ref().is_some_and(RawAddress::is_internet) {
-            *state.own.borrow_mut() = own.map(Box::new);
+        if let Some(own) = RawAddress::of_socket(state.fd).ok().filter(RawAddress::is_internet) {
+            state.with_rare(|rare| rare.own = Some(KeptAddress::from(&own)));
             return Ok(());
         }
         for name in [intern!(py, "sockname"), intern!(py, "peername")] {
@@ -60,11 +64,11 @@ impl StreamTransport {
         let is_peer = name.to_cow()? == "peername";
         let is_open = !matches!(*state.socket.borrow(), Socket::Closed);
         let raw = if is_peer {
-            state.peer.borrow_mut().take()
+            state.peer.borrow_mut().take().map(RawAddress::from)
         } else if is_open {
             RawAddress::of_socket(state.fd).ok()
         } else {
-            state.own.borrow_mut().take().map(|own| *own)
+            state.take_rare(|rare| &mut rare.own).map(RawAddress::from)
         };
         let address = match raw {
             None => py.None().into_bound(py),

@@ -126,7 +126,7 @@ impl StreamTransport {
     /// (low, high) water marks in bytes.
     fn get_write_buffer_limits(&self) -> PyResult<(usize, usize)> {
         let state = self.state()?;
-        Ok((state.low.get(), state.high.get()))
+        Ok((state.low(), state.high()))
     }
 
     /// Set the water marks in bytes: above high the protocol's pause_writing() is called, at low resume_writing().
@@ -134,8 +134,7 @@ impl StreamTransport {
     fn set_write_buffer_limits(this: &Bound<'_, Self>, high: Option<Mark>, low: Option<Mark>) -> PyResult<()> {
         let (high, low) = water_marks(high, low)?;
         let state = this.get().state()?;
-        state.high.set(high);
-        state.low.set(low);
+        state.with_rare(|rare| (rare.high, rare.low) = (high, low));
         Self::maybe_pause_protocol(this)
     }
 
@@ -162,7 +161,7 @@ impl StreamTransport {
         let transport = this.get();
         let default = default.unwrap_or_else(|| py.None().into_bound(py));
         // A dict is made only if there is something to remember.
-        let extra = transport.state()?.extra.borrow().as_ref().map(|extra| extra.bind(py).clone());
+        let extra = transport.known_extra(py)?;
         if let Some(known) = extra.map_or(Ok(None), |extra| extra.get_item(name))? {
             return Ok(known);
         }
@@ -219,7 +218,7 @@ impl StreamTransport {
     fn _make_empty_waiter<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         let state = this.get().state()?;
-        if state.empty_waiter.borrow().is_some() {
+        if state.rare(|rare| rare.empty_waiter.as_ref().map(drop)).is_some() {
             return Err(PyRuntimeError::new_err("Empty waiter is already set"));
         }
         Self::flush(this)?;
@@ -227,12 +226,12 @@ impl StreamTransport {
         if state.queue.borrow().is_empty() {
             waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
         }
-        *state.empty_waiter.borrow_mut() = Some(waiter.clone().unbind());
+        state.with_rare(|rare| rare.empty_waiter = Some(waiter.clone().unbind()));
         Ok(waiter)
     }
 
     fn _reset_empty_waiter(&self) -> PyResult<()> {
-        let waiter = self.state()?.empty_waiter.borrow_mut().take();
+        let waiter = self.state()?.take_rare(|rare| &mut rare.empty_waiter);
         drop(waiter);
         Ok(())
     }
@@ -244,18 +243,20 @@ impl StreamTransport {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.the_loop)?;
         let state = self.state.unguarded();
-        for cell in [&state.protocol, &state.context, &state.server, &state.waiter, &state.reason, &state.empty_waiter]
-        {
+        for cell in [&state.protocol, &state.context, &state.server] {
             if let Ok(content) = cell.try_borrow()
                 && let Some(content) = &*content
             {
                 visit.call(content)?;
             }
         }
-        if let Ok(extra) = state.extra.try_borrow()
-            && let Some(extra) = &*extra
+        if let Ok(rare) = state.rare.try_borrow()
+            && let Some(rare) = &*rare
         {
-            visit.call(extra)?;
+            visit.call(&rare.waiter)?;
+            visit.call(&rare.reason)?;
+            visit.call(&rare.extra)?;
+            visit.call(&rare.empty_waiter)?;
         }
         Ok(())
     }
@@ -263,11 +264,11 @@ impl StreamTransport {
     fn __clear__(&self) {
         let state = self.state.unguarded();
         // The server stays: it is told of the end.
-        for cell in [&state.protocol, &state.context, &state.waiter, &state.reason, &state.empty_waiter] {
+        for cell in [&state.protocol, &state.context] {
             let content = cell.borrow_mut().take();
             drop(content);
         }
-        let extra = state.extra.borrow_mut().take();
-        drop(extra);
+        let rare = state.rare.borrow_mut().take();
+        drop(rare);
     }
 }

@@ -31,7 +31,7 @@ use crate::ffi::call::call_method;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::whole;
 use crate::streams::StreamReaderProtocol;
-use crate::transports::address::RawAddress;
+use crate::transports::address::{KeptAddress, RawAddress};
 use crate::transports::common::{is_buffered, settle_waiter};
 use crate::transports::tls::TlsProtocol;
 use crate::transports::water_marks::HIGH_WATER;
@@ -88,20 +88,9 @@ struct State {
     context: RefCell<Option<Py<PyAny>>>,
     /// Where the connection is counted; told when it ends.
     server: RefCell<Option<Py<PyAny>>>,
-    /// Told when `connection_made` has run.
-    waiter: RefCell<Option<Py<PyAny>>>,
-    /// The exception for `connection_lost`.
-    reason: RefCell<Option<Py<PyAny>>>,
-    /// `get_extra_info`: what was given at the start and what was asked for since.
-    extra: RefCell<Option<Py<PyDict>>>,
-    peer: RefCell<Option<RawAddress>>,
-    /// The own address, once the descriptor is closed.
-    own: RefCell<Option<Box<RawAddress>>>,
+    peer: RefCell<Option<KeptAddress>>,
     queue: RefCell<WriteQueue>,
-    /// `sendfile` waits here until the queue is empty.
-    empty_waiter: RefCell<Option<Py<PyAny>>>,
-    high: Cell<usize>,
-    low: Cell<usize>,
+    rare: RefCell<Option<Box<Rare>>>,
     lost_writes: Cell<u32>,
     closing: Cell<bool>,
     /// `connection_lost` is scheduled, or has run.
@@ -115,6 +104,64 @@ struct State {
     protocol_paused: Cell<bool>,
     /// Queued writes leave before the loop sleeps.
     gathering: Cell<bool>,
+}
+
+/// What most connections of a server do without for most of their lives.
+struct Rare {
+    /// Told when `connection_made` has run.
+    waiter: Option<Py<PyAny>>,
+    /// The exception for `connection_lost`.
+    reason: Option<Py<PyAny>>,
+    /// `get_extra_info`: what was given at the start and what was asked for since.
+    extra: Option<Py<PyDict>>,
+    /// The own address, once the descriptor is closed.
+    own: Option<KeptAddress>,
+    /// `sendfile` waits here until the queue is empty.
+    empty_waiter: Option<Py<PyAny>>,
+    /// The water marks, in bytes.
+    high: usize,
+    low: usize,
+}
+
+impl Default for Rare {
+    fn default() -> Self {
+        Rare {
+            waiter: None,
+            reason: None,
+            extra: None,
+            own: None,
+            empty_waiter: None,
+            high: HIGH_WATER,
+            low: HIGH_WATER / 4,
+        }
+    }
+}
+
+impl State {
+    /// A look at what is rare, if there is any of it.
+    fn rare<R>(&self, look: impl FnOnce(&Rare) -> Option<R>) -> Option<R> {
+        self.rare.borrow().as_ref().and_then(|rare| look(rare))
+    }
+
+    /// Changes what is rare; nothing is dropped here.
+    fn with_rare<R>(&self, change: impl FnOnce(&mut Rare) -> R) -> R {
+        change(self.rare.borrow_mut().get_or_insert_default())
+    }
+
+    /// Takes something rare out, if it is there.
+    fn take_rare<T>(&self, place: impl FnOnce(&mut Rare) -> &mut Option<T>) -> Option<T> {
+        self.rare.borrow_mut().as_mut().and_then(|rare| place(rare).take())
+    }
+
+    /// Above so many bytes that wait, the protocol is paused.
+    fn high(&self) -> usize {
+        self.rare(|rare| Some(rare.high)).unwrap_or(HIGH_WATER)
+    }
+
+    /// At so many it goes on.
+    fn low(&self) -> usize {
+        self.rare(|rare| Some(rare.low)).unwrap_or(HIGH_WATER / 4)
+    }
 }
 
 /// What a new transport is made of.
@@ -164,6 +211,8 @@ impl StreamTransport {
             // A protocol that cannot be told of the connection is refused now, not in the next turn.
             new.protocol.getattr(intern!(py, "connection_made"))?;
         }
+        let (waiter, extra) = (new.waiter.map(Bound::unbind), new.extra.map(Bound::unbind));
+        let rare = (waiter.is_some() || extra.is_some()).then(|| Box::new(Rare { waiter, extra, ..Rare::default() }));
         let state = State {
             fd,
             socket: RefCell::new(socket),
@@ -171,15 +220,9 @@ impl StreamTransport {
             kind: Cell::new(kind),
             context: RefCell::new(Some(context.unbind())),
             server: RefCell::new(new.server.map(Bound::unbind)),
-            waiter: RefCell::new(new.waiter.map(Bound::unbind)),
-            reason: RefCell::default(),
-            extra: RefCell::new(new.extra.map(Bound::unbind)),
-            peer: RefCell::new(peer),
-            own: RefCell::default(),
+            peer: RefCell::new(peer.as_ref().map(KeptAddress::from)),
             queue: RefCell::default(),
-            empty_waiter: RefCell::default(),
-            high: Cell::new(HIGH_WATER),
-            low: Cell::new(HIGH_WATER / 4),
+            rare: RefCell::new(rare),
             lost_writes: Cell::new(0),
             closing: Cell::new(false),
             lost: Cell::new(false),
@@ -235,7 +278,7 @@ impl StreamTransport {
         if !state.closing.get() && !state.reading_paused.get() {
             Self::watch_reads(this)?;
         }
-        let waiter = state.waiter.borrow_mut().take();
+        let waiter = state.take_rare(|rare| &mut rare.waiter);
         match waiter {
             Some(waiter) => settle_waiter(waiter.bind(this.py())),
             None => Ok(()),
@@ -245,6 +288,12 @@ impl StreamTransport {
     /// The connection's context, until its end.
     pub fn run_context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Ok(self.state()?.context.borrow().as_ref().map(|context| context.bind(py).clone()))
+    }
+
+    /// Whether it is a connection of `server` that has not ended.
+    pub fn is_of_server(transport: &Bound<'_, PyAny>, server: &Bound<'_, PyAny>) -> bool {
+        let state = transport.cast::<Self>().ok().and_then(|this| this.get().state().ok());
+        state.is_some_and(|state| state.server.borrow().as_ref().is_some_and(|its| its.is(server)))
     }
 
     fn protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -29,7 +29,7 @@ impl StreamTransport {
         if state.eof_written.get() {
             return Err(PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()")));
         }
-        if state.empty_waiter.borrow().is_some() {
+        if state.rare(|rare| rare.empty_waiter.as_ref().map(drop)).is_some() {
             return Err(PyRuntimeError::new_err(format!("unable to {method}; sendfile is in progress")));
         }
         let lost = state.lost_writes.get();
@@ -56,7 +56,7 @@ impl StreamTransport {
             // The kernel's buffer is full: it will call.
             return Self::maybe_pause_protocol(this);
         }
-        if size <= state.high.get() && transport.core.remote().is_current() {
+        if size <= state.high() && transport.core.remote().is_current() {
             if !state.gathering.replace(true) {
                 transport.core.before_sleep(this, Self::flush_gathered)?;
             }
@@ -137,7 +137,7 @@ impl StreamTransport {
         if !state.queue.borrow().is_empty() || state.lost.get() {
             return Ok(());
         }
-        let empty_waiter = state.empty_waiter.borrow_mut().take();
+        let empty_waiter = state.take_rare(|rare| &mut rare.empty_waiter);
         if let Some(waiter) = empty_waiter {
             settle_waiter(waiter.bind(py))?;
         }
@@ -150,7 +150,7 @@ impl StreamTransport {
     pub(super) fn maybe_pause_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let state = this.get().state()?;
-        if state.queue.borrow().size() <= state.high.get() || state.protocol_paused.replace(true) {
+        if state.queue.borrow().size() <= state.high() || state.protocol_paused.replace(true) {
             return Ok(());
         }
         let protocol = this.get().protocol(py)?;
@@ -161,7 +161,7 @@ impl StreamTransport {
     fn maybe_resume_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let state = this.get().state()?;
-        if !state.protocol_paused.get() || state.queue.borrow().size() > state.low.get() {
+        if !state.protocol_paused.get() || state.queue.borrow().size() > state.low() {
             return Ok(());
         }
         state.protocol_paused.set(false);

@@ -191,3 +191,35 @@ pub(crate) fn token(fd: RawFd, generation: u32) -> u64 {
 pub(crate) fn split(token: u64) -> (RawFd, u32) {
     ((token & 0xffff_ffff) as RawFd, (token >> 32) as u32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As large as a job of Python's.
+    #[expect(dead_code, reason = "only its size matters")]
+    enum Job {
+        Step(Box<u8>, Option<Box<u8>>, Box<u8>),
+        Call(Box<u8>, fn()),
+        Wake(Box<u8>),
+    }
+
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn a_slot_is_one_cache_line() {
+        assert!(size_of::<Slot<Job>>() <= 64, "{}", size_of::<Slot<Job>>());
+    }
+
+    #[test]
+    fn those_who_wait_leave_in_the_order_they_came() {
+        let waiter = |id| Waiter { id: WaitId(id), waker: Waker::noop().clone(), cause: Cause::OUTSIDE };
+        let mut others = Others::default();
+        assert!(others.is_empty() && others.pop().is_none());
+        (2..6).for_each(|id| others.push(waiter(id)));
+        assert_eq!(others.remove(WaitId(4)).map(|gone| gone.id.0), Some(4));
+        assert!(others.remove(WaitId(4)).is_none());
+        assert_eq!(others.pop().map(|gone| gone.id.0), Some(2));
+        let all = Watcher::<Job>::Once(waiter(1), others).into_waiters();
+        assert_eq!(all.map(|waiter| waiter.id.0).collect::<Vec<_>>(), [1, 3, 5]);
+    }
+}

@@ -57,14 +57,20 @@ $(VENV)/.ecosystem: $(VENV)/.tools $(addsuffix /requirements.txt, tests/ecosyste
 	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/ecosystem/requirements.txt
 	touch $@
 
+# TLS as it is where OpenSSL is out of reach.
+TLS_WITHOUT_OPENSSL = FERRIO_OPENSSL=off $(BIN)/python -m pytest tests/behaviour/test_tls.py \
+	tests/loop/test_tls.py tests/loop/test_tls_engines.py
+
 test: build $(VENV)/.ecosystem
 	cargo test --workspace --exclude ferrio-python
 	$(BIN)/python -m pytest
+	$(TLS_WITHOUT_OPENSSL)
 	FERRIO_TEST_NATIVE=1 $(BIN)/python -m pytest tests/ecosystem
 
 # The tests that need none of the ecosystem's packages.
 test-core: build
 	$(BIN)/python -m pytest --ignore tests/ecosystem
+	$(TLS_WITHOUT_OPENSSL)
 
 # CPython's own asyncio tests on ferrio's loop; OPTIONS="--only test_sock" runs a few (ci/conformance.sh: on all Pythons).
 conformance: build

@@ -9,8 +9,8 @@ use pyo3::types::PyBytes;
 /// As much is received on the stack, in bytes. Copying it is cheaper than memory of that size which is cut to length.
 const SMALL: usize = 1024;
 
-/// A bytes object of the length that `fill` returns. `fill` gets the address of `capacity` uninitialised bytes; it
-/// must not call Python.
+/// A bytes object of the length that `fill` returns. `fill` gets the address of `capacity` uninitialised bytes,
+/// which nobody else has.
 pub fn filled_in_place<E>(
     py: Python<'_>,
     capacity: usize,

@@ -119,22 +119,22 @@ impl StreamTransport {
         let state = transport.state()?;
         let protocol = transport.protocol(py)?;
         let Ok(tls) = protocol.cast_exact::<TlsProtocol>() else { return Ok(()) };
+        let context = transport.run_context(py)?;
+        // OpenSSL reads what was received where it lies.
         let received = transport.core.with_scratch(|scratch| {
-            let received = receive(state.fd, &mut scratch[..TLS_READ_SIZE]);
-            let fed = received.as_ref().map_or(Ok(()), |count| tls.get().feed(py, &scratch[..*count]));
-            fed.map(|()| received)
+            let count = receive(state.fd, &mut scratch[..TLS_READ_SIZE])?;
+            let data = &scratch[..count];
+            Ok((count > 0).then(|| match &context {
+                Some(context) => run_in(py, context, || TlsProtocol::received(tls, data)),
+                None => TlsProtocol::received(tls, data),
+            }))
         })?;
         match received {
-            Ok(Ok(0)) => Self::on_eof(this),
-            Ok(Ok(_)) => {
-                let updated = match transport.run_context(py)? {
-                    Some(context) => run_in(py, &context, || TlsProtocol::updated(tls)),
-                    None => TlsProtocol::updated(tls),
-                };
-                updated.or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
+            Ok(Some(outcome)) => {
+                outcome.or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
             }
-            Ok(Err(error)) => Self::read_failed(this, error),
-            Err(error) => Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."),
+            Ok(None) => Self::on_eof(this),
+            Err(error) => Self::read_failed(this, error),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::errors::from_io;
 use crate::ffi::call::call_method;
 use crate::imports::imports;
 use crate::transports::common::{WARN_AFTER_LOST_WRITES, settle_waiter};
+use crate::transports::write_queue::send;
 
 impl StreamTransport {
     /// Whether a write is taken; one to a lost connection is dropped, with a warning after a few.
@@ -66,13 +67,24 @@ impl StreamTransport {
         Self::maybe_pause_protocol(this)
     }
 
-    /// Sends `data`, which is not empty, now: the layer above has gathered already.
-    pub fn send(this: &Bound<'_, Self>, data: Bound<'_, PyBytes>) -> PyResult<()> {
+    /// Sends `data`, which is not empty, now: the layer above has gathered already. What the kernel does not take is
+    /// copied, and waits.
+    pub fn send(this: &Bound<'_, Self>, data: &[u8]) -> PyResult<()> {
+        let py = this.py();
         let state = this.get().state()?;
-        if !this.get().may_write(this.py(), "write")? {
+        if !this.get().may_write(py, "write")? {
             return Ok(());
         }
-        state.queue.borrow_mut().push(data);
+        let mut sent = 0;
+        if state.queue.borrow().is_empty() && !state.write_watched.get() {
+            match send(state.fd, data) {
+                Ok(count) if count == data.len() => return Ok(()),
+                Ok(count) => sent = count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Self::write_failed(this, error),
+            }
+        }
+        state.queue.borrow_mut().push(PyBytes::new(py, &data[sent..]));
         if !state.write_watched.get() {
             Self::flush(this)?;
         }
@@ -107,15 +119,17 @@ impl StreamTransport {
                     }
                     return Ok(());
                 }
-                Err(error) => {
-                    let left = state.queue.borrow_mut().take();
-                    drop(left);
-                    transport.unwatch_writes()?;
-                    return Self::fatal(this, from_io(error), "Fatal write error on socket transport");
-                }
+                Err(error) => return Self::write_failed(this, error),
             }
         }
         transport.unwatch_writes()
+    }
+
+    fn write_failed(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
+        let left = this.get().state()?.queue.borrow_mut().take();
+        drop(left);
+        this.get().unwatch_writes()?;
+        Self::fatal(this, from_io(error), "Fatal write error on socket transport")
     }
 
     pub(super) fn unwatch_writes(&self) -> PyResult<()> {

@@ -1,7 +1,9 @@
-//! Bytes in, bytes out: CPython's `SSLObject` between two memory BIOs.
+//! Bytes in, bytes out: CPython's `SSLObject`.
 //!
-//! The object comes from the user's own `ssl.SSLContext`, so whatever was configured there holds. A plain `SSLObject` is
-//! a Python class around a C object, which is called directly; a subclass (`SSLContext.sslobject_class`) is asked itself.
+//! The object comes from the user's own `ssl.SSLContext`, so whatever was configured there holds. Where its OpenSSL is
+//! within reach, data goes through that ([`Direct`]). Otherwise the object lies between two memory BIOs: a plain
+//! `SSLObject` is a Python class around a C object, which is called then; a subclass (`SSLContext.sslobject_class`) is
+//! asked itself.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
@@ -10,6 +12,9 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::bio;
+use super::direct::{Direct, Outcome};
+use crate::ffi::buffer::Buffer;
 use crate::ffi::window::Window;
 use crate::imports::imports;
 
@@ -60,13 +65,18 @@ fn unless_starved<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>>
 
 /// The cryptographic half of one connection.
 pub struct Engine {
-    incoming: Py<PyAny>,
-    outgoing: Py<PyAny>,
+    way: Way,
     /// What users get as `ssl_object`.
     object: Py<PyAny>,
     /// Its C half, unless it is a subclass.
     native: Option<Py<PyAny>>,
     window: Py<Window>,
+}
+
+/// Where the encrypted bytes are.
+enum Way {
+    Direct(Direct),
+    Objects { incoming: Py<PyAny>, outgoing: Py<PyAny> },
 }
 
 impl Engine {
@@ -85,51 +95,106 @@ impl Engine {
         keywords.set_item(intern!(py, "server_hostname"), server_hostname)?;
         let object = context.call_method(intern!(py, "wrap_bio"), (&incoming, &outgoing), Some(&keywords))?;
         let native = if object.get_type().is(names.object.bind(py)) {
-            Some(object.getattr(intern!(py, "_sslobj"))?.unbind())
+            Some(object.getattr(intern!(py, "_sslobj"))?)
         } else {
             None
         };
+        let direct = native.as_ref().filter(|native| !is_watched(native)).and_then(Direct::new);
         Ok(Engine {
-            incoming: incoming.unbind(),
-            outgoing: outgoing.unbind(),
+            way: direct
+                .map_or_else(|| Way::Objects { incoming: incoming.unbind(), outgoing: outgoing.unbind() }, Way::Direct),
             object: object.unbind(),
-            native,
+            native: native.map(Bound::unbind),
             window: Window::new(py)?,
         })
+    }
+
+    /// What it is, for the tests.
+    pub fn name(&self) -> &'static str {
+        match self.way {
+            Way::Direct(_) => "OpenSSL",
+            Way::Objects { .. } => "SSLObject",
+        }
     }
 
     pub fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.object.bind(py)
     }
 
-    /// The peer's bytes, for OpenSSL to read.
-    pub fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        let incoming = self.incoming.bind(py);
-        // SAFETY: MemoryBIO.write copies.
-        unsafe {
-            Window::lend(self.window.bind(py), data, |window| incoming.call_method1(intern!(py, "write"), (window,)))?;
+    /// Calls `f` while OpenSSL has the peer's bytes to read.
+    ///
+    /// # Errors
+    /// Those of `MemoryBIO.write`; `f` has not been called then.
+    pub fn feeding<R>(&self, py: Python<'_>, data: &[u8], f: impl FnOnce() -> R) -> PyResult<R> {
+        match &self.way {
+            Way::Direct(direct) => {
+                let _loan = direct.pipe.lend(data);
+                Ok(f())
+            }
+            Way::Objects { incoming, .. } => {
+                let incoming = incoming.bind(py);
+                // SAFETY: MemoryBIO.write copies.
+                unsafe {
+                    Window::lend(self.window.bind(py), data, |window| {
+                        incoming.call_method1(intern!(py, "write"), (window,))
+                    })?;
+                }
+                Ok(f())
+            }
         }
-        Ok(())
     }
 
-    /// The same from a Python object.
+    /// The peer's bytes in a Python object.
+    ///
+    /// # Errors
+    /// TypeError if it has none.
     pub fn feed_object(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.incoming.bind(data.py()).call_method1(intern!(data.py(), "write"), (data,)).map(drop)
+        match &self.way {
+            Way::Direct(direct) => {
+                let data = Buffer::readable(data)?;
+                // SAFETY: the buffer holds the memory, and keeping it calls no Python that could change it.
+                direct.pipe.keep(unsafe { std::slice::from_raw_parts(data.as_ptr(), data.len()) });
+                Ok(())
+            }
+            Way::Objects { incoming, .. } => {
+                incoming.bind(data.py()).call_method1(intern!(data.py(), "write"), (data,)).map(drop)
+            }
+        }
     }
 
     /// How many of the peer's bytes OpenSSL has not looked at.
     pub fn unread(&self, py: Python<'_>) -> PyResult<usize> {
-        self.incoming.bind(py).getattr(intern!(py, "pending"))?.extract()
+        match &self.way {
+            Way::Direct(direct) => Ok(direct.pipe.unread()),
+            Way::Objects { incoming, .. } => incoming.bind(py).getattr(intern!(py, "pending"))?.extract(),
+        }
     }
 
     /// How many bytes for the peer wait to be taken.
     pub fn unsent(&self, py: Python<'_>) -> PyResult<usize> {
-        self.outgoing.bind(py).getattr(intern!(py, "pending"))?.extract()
+        match &self.way {
+            Way::Direct(direct) => Ok(direct.pipe.unsent()),
+            Way::Objects { outgoing, .. } => outgoing.bind(py).getattr(intern!(py, "pending"))?.extract(),
+        }
     }
 
-    /// Takes the bytes for the peer.
-    pub fn take_outgoing<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(self.outgoing.bind(py).call_method0(intern!(py, "read"))?.cast_into()?)
+    /// Takes the bytes for the peer, and has `f` look at them.
+    ///
+    /// # Errors
+    /// Those of `MemoryBIO.read`.
+    pub fn take_outgoing<R>(&self, py: Python<'_>, f: impl FnOnce(&[u8]) -> R) -> PyResult<R> {
+        match &self.way {
+            Way::Direct(direct) => {
+                let data = direct.pipe.take_outgoing();
+                let result = f(&data);
+                bio::recycle(data);
+                Ok(result)
+            }
+            Way::Objects { outgoing, .. } => {
+                let data = outgoing.bind(py).call_method0(intern!(py, "read"))?.cast_into::<PyBytes>()?;
+                Ok(f(data.as_bytes()))
+            }
+        }
     }
 
     /// A step of the handshake. None if it waits for the peer.
@@ -148,6 +213,14 @@ impl Engine {
     /// # Safety
     /// `room` must be valid for writes of `length` bytes.
     pub unsafe fn read(&self, py: Python<'_>, room: *mut u8, length: usize) -> PyResult<Option<usize>> {
+        if let Way::Direct(direct) = &self.way {
+            // SAFETY: as the caller promises.
+            match unsafe { direct.read(py, room, length) }? {
+                Outcome::Done(count) => return Ok(Some(count)),
+                Outcome::Starved => return Ok(None),
+                Outcome::Other => {}
+            }
+        }
         let name = intern!(py, "read");
         let count = match &self.native {
             // SAFETY: the C function releases the buffer before it returns; the room is valid as the caller promises.
@@ -169,6 +242,13 @@ impl Engine {
 
     /// Encrypts `data`, which is not empty; returns how much of it. None if it waits for the peer (renegotiation).
     pub fn write(&self, py: Python<'_>, data: &[u8]) -> PyResult<Option<usize>> {
+        if let Way::Direct(direct) = &self.way {
+            match direct.write(py, data)? {
+                Outcome::Done(count) => return Ok(Some(count)),
+                Outcome::Starved => return Ok(None),
+                Outcome::Other => {}
+            }
+        }
         let name = intern!(py, "write");
         let count = match &self.native {
             // SAFETY: the C function releases the buffer before it returns.
@@ -182,9 +262,19 @@ impl Engine {
     }
 
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.incoming)?;
-        visit.call(&self.outgoing)?;
+        if let Way::Objects { incoming, outgoing } = &self.way {
+            visit.call(incoming)?;
+            visit.call(outgoing)?;
+        }
         visit.call(&self.object)?;
         self.native.as_ref().map_or(Ok(()), |native| visit.call(native))
     }
+}
+
+/// Whether a callback in Python hears of every message. What it raises is raised by CPython's object alone.
+fn is_watched(native: &Bound<'_, PyAny>) -> bool {
+    let py = native.py();
+    let callback =
+        native.getattr(intern!(py, "context")).and_then(|context| context.getattr(intern!(py, "_msg_callback")));
+    !callback.is_ok_and(|callback| callback.is_none())
 }

@@ -4,14 +4,18 @@
 //!   the user's protocol
 //!     TlsTransport     what the user writes to                         transport.rs
 //!     TlsProtocol      handshake, flow control, the two ends           protocol/
-//!       Engine         CPython's SSLObject between two memory BIOs     engine.rs
+//!       Engine         CPython's SSLObject                             engine.rs
+//!         Direct       its OpenSSL over a buffer of ours               direct.rs, openssl.rs, bio.rs
 //!     StreamTransport  the socket (or any other transport)
 //! ```
 //!
 //! A [`TlsProtocol`] is the protocol of the transport below. A `StreamTransport` knows it and hands it bytes directly;
 //! any other transport calls its Python methods. What each promises is CPython's `asyncio.sslproto`.
 
+mod bio;
+mod direct;
 mod engine;
+mod openssl;
 mod protocol;
 mod transport;
 

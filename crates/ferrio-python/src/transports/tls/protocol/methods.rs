@@ -83,7 +83,7 @@ impl TlsProtocol {
         tls.mark_closed(py)?;
         let left = state.queue.borrow_mut().take();
         drop(left);
-        drop(tls.engine.take_outgoing(py)?);
+        tls.engine.take_outgoing(py, |_| ())?;
         state.lost_writes.set(state.lost_writes.get().saturating_add(1));
         tls.cancel_timer()?;
         let protocol = state.protocol.borrow_mut().take();
@@ -136,6 +136,12 @@ impl TlsProtocol {
     #[getter]
     fn _transport<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.below(py)
+    }
+
+    /// For the tests: through what data is encrypted, `OpenSSL` or `SSLObject`.
+    #[getter]
+    fn _engine(&self) -> &'static str {
+        self.engine.name()
     }
 
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {

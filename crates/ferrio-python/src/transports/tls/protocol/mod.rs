@@ -27,6 +27,9 @@ use crate::transports::tls::{
 };
 use crate::transports::write_queue::WriteQueue;
 
+/// The plain bytes of one record, at most.
+const RECORD: usize = 16 * 1024;
+
 /// How far the connection is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -120,6 +123,8 @@ struct State {
     below_paused: Cell<bool>,
     /// OpenSSL has decrypted more than was taken.
     has_decrypted: Cell<bool>,
+    /// OpenSSL may have taken the beginning of a record.
+    has_begun: Cell<bool>,
     eof: Cell<bool>,
 }
 
@@ -165,6 +170,7 @@ impl TlsProtocol {
             reading_paused: Cell::new(false),
             below_paused: Cell::new(false),
             has_decrypted: Cell::new(false),
+            has_begun: Cell::new(true),
             eof: Cell::new(false),
         };
         let protocol = TlsProtocol {

@@ -5,12 +5,16 @@
 use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
-use super::{Phase, TlsProtocol, Told};
+use super::{Phase, RECORD, TlsProtocol, Told};
 use crate::ffi::buffer::Buffer;
+use crate::ffi::bytes::filled_in_place;
 use crate::streams;
 use crate::transports::tls::log;
+
+/// How many bytes a protocol gets at once, at most, and for how many there is always room.
+const MOST: usize = 256 * 1024;
+const LEAST: usize = 256;
 
 /// What [`TlsProtocol::decrypt`] has done.
 #[derive(Default)]
@@ -23,13 +27,13 @@ struct Read {
 }
 
 impl TlsProtocol {
-    /// Takes bytes of the transport below; [`updated`](Self::updated) acts on them.
-    pub fn feed(&self, py: Python<'_>, data: &[u8]) -> PyResult<()> {
-        self.engine.feed(py, data)
+    /// The transport below has received bytes.
+    pub fn received(this: &Bound<'_, Self>, data: &[u8]) -> PyResult<()> {
+        this.get().engine.feeding(this.py(), data, || Self::updated(this))?
     }
 
     /// There are new bytes from below.
-    pub fn updated(this: &Bound<'_, Self>) -> PyResult<()> {
+    pub(super) fn updated(this: &Bound<'_, Self>) -> PyResult<()> {
         match this.get().state()?.phase.get() {
             Phase::Handshake => Self::handshake(this),
             Phase::Wrapped => Self::read(this),
@@ -55,13 +59,18 @@ impl TlsProtocol {
         if !this.get().may_read()? {
             return Self::control_reading_below(this);
         }
-        if state.buffered.get() {
-            Self::read_into_protocol(this)?
-        } else {
-            Self::read_data(this)?
+        // The answer leaves while the connection's keys and state are in the cache.
+        let gathers = !state.gathering.replace(true);
+        let read = if state.buffered.get() { Self::read_into_protocol(this) } else { Self::read_data(this) };
+        if gathers {
+            state.gathering.set(false);
         }
+        if read.is_err() && !state.queue.borrow().is_empty() {
+            Self::gather(this)?;
+        }
+        read?;
         if !state.gathering.get() && matches!(state.phase.get(), Phase::Wrapped | Phase::Flushing) {
-            // What OpenSSL itself has to say, and what it would not encrypt before.
+            // Beside the answer, what OpenSSL itself has to say, and what it would not encrypt before.
             Self::send(this)?;
         }
         Self::control_reading_below(this)
@@ -80,24 +89,32 @@ impl TlsProtocol {
     fn read_data(this: &Bound<'_, Self>) -> PyResult<()> {
         let py = this.py();
         let tls = this.get();
-        loop {
+        while tls.may_have_record(py)? {
             let mut read = Read::default();
-            let data = tls.core.with_scratch(|scratch| {
-                let room = scratch.as_mut_ptr();
-                // SAFETY: the scratch buffer is ours until the closure returns.
-                read = unsafe { tls.decrypt(py, room, scratch.len()) }?;
-                Ok::<_, PyErr>((read.count > 0).then(|| PyBytes::new(py, &scratch[..read.count])))
+            let room = tls.expected(py)?;
+            let data = filled_in_place(py, room, |start| {
+                // SAFETY: there is room for as many bytes, of which the first `count` are taken.
+                read = unsafe { tls.decrypt(py, start, room) }?;
+                Ok::<_, PyErr>(read.count)
             })??;
-            if let Some(data) = data {
+            if read.count > 0 {
                 streams::deliver(&tls.protocol(py)?, &data)?;
             }
             if read.end {
                 return Self::on_close_notify(this);
             }
             if !read.full || !tls.may_read()? {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// No less than OpenSSL will decrypt of what is there; it may be more that waits inside of it.
+    fn expected(&self, py: Python<'_>) -> PyResult<usize> {
+        let state = self.state()?;
+        let inside = if state.has_begun.get() || state.has_decrypted.get() { RECORD } else { 0 };
+        Ok((self.engine.unread(py)? + inside).clamp(LEAST, MOST))
     }
 
     fn read_into_protocol(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -134,6 +151,7 @@ impl TlsProtocol {
         while read.count < length && self.may_have_record(py)? {
             // SAFETY: `count` of the bytes are used, the rest is valid as the caller promises.
             let outcome = unsafe { self.engine.read(py, room.add(read.count), length - read.count) }?;
+            state.has_begun.set(outcome.is_none());
             let Some(count) = outcome else {
                 state.has_decrypted.set(false);
                 return Ok(read);

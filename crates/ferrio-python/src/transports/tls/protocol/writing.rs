@@ -1,18 +1,15 @@
-//! Writing: what a turn writes is gathered and encrypted before the loop sleeps, small pieces together in one record, and
-//! leaves in one send. While the transport below is full, plain bytes wait here.
+//! Writing: what a protocol writes while it is given data is encrypted and sent after that; what is written otherwise is
+//! gathered until the loop is about to sleep. Small pieces come together in one record, and all leave in one send. While the transport below is full, plain bytes wait here.
 
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::{Phase, TlsProtocol};
+use super::{Phase, RECORD, TlsProtocol};
 use crate::transports::common::WARN_AFTER_LOST_WRITES;
 use crate::transports::stream::StreamTransport;
 use crate::transports::tls::log;
-
-/// The plain bytes of one record, at most.
-const RECORD: usize = 16 * 1024;
 
 /// Plain bytes encrypted before what came of them is sent; more is not gathered either. It fits the processor's cache.
 const PORTION: usize = 64 * 1024;
@@ -41,12 +38,17 @@ impl TlsProtocol {
             return Ok(());
         }
         if size <= PORTION && !state.below_full.get() && tls.core.remote().is_current() {
-            if !state.gathering.replace(true) {
-                tls.core.before_sleep(this, |object| Self::step(object, Self::flush_gathered))?;
-            }
-            return Ok(());
+            return Self::gather(this);
         }
         Self::send_or_die(this)
+    }
+
+    /// Has the queue leave before the loop sleeps.
+    pub(super) fn gather(this: &Bound<'_, Self>) -> PyResult<()> {
+        if !this.get().state()?.gathering.replace(true) {
+            this.get().core.before_sleep(this, |object| Self::step(object, Self::flush_gathered))?;
+        }
+        Ok(())
     }
 
     /// Queues a piece, and does nothing about it.
@@ -80,11 +82,7 @@ impl TlsProtocol {
         let state = tls.state()?;
         while !state.below_full.get() {
             tls.encrypt(py, PORTION)?;
-            let data = tls.engine.take_outgoing(py)?;
-            let below = tls.below(py)?;
-            let Some(below) = below.filter(|_| !data.as_bytes().is_empty()) else { break };
-            send_below(&below, data)?;
-            if state.queue.borrow().is_empty() {
+            if !tls.send_below(py)? || state.queue.borrow().is_empty() {
                 break;
             }
         }
@@ -96,14 +94,22 @@ impl TlsProtocol {
         let py = this.py();
         let tls = this.get();
         if !tls.state()?.below_full.get() {
-            let data = tls.engine.take_outgoing(py)?;
-            if let Some(below) = tls.below(py)?
-                && !data.as_bytes().is_empty()
-            {
-                send_below(&below, data)?;
-            }
+            tls.send_below(py)?;
         }
         Self::control_writing(this)
+    }
+
+    /// Hands what is encrypted to the transport below; false if there is nothing.
+    fn send_below(&self, py: Python<'_>) -> PyResult<bool> {
+        let below = self.below(py)?;
+        self.engine.take_outgoing(py, |data| {
+            let Some(below) = below.filter(|_| !data.is_empty()) else { return Ok(false) };
+            match below.cast_exact::<StreamTransport>() {
+                Ok(stream) => StreamTransport::send(stream, data)?,
+                Err(_) => drop(below.call_method1(intern!(py, "write"), (PyBytes::new(py, data),))?),
+            }
+            Ok(true)
+        })?
     }
 
     /// Encrypts about `portion` bytes of the queue.
@@ -178,12 +184,5 @@ impl TlsProtocol {
 
     pub fn is_protocol_paused(&self) -> PyResult<bool> {
         Ok(self.state()?.protocol_paused.get())
-    }
-}
-
-fn send_below(below: &Bound<'_, PyAny>, data: Bound<'_, PyBytes>) -> PyResult<()> {
-    match below.cast_exact::<StreamTransport>() {
-        Ok(stream) => StreamTransport::send(stream, data),
-        Err(_) => below.call_method1(intern!(below.py(), "write"), (data,)).map(drop),
     }
 }

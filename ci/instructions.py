@@ -25,13 +25,13 @@ TOLERANCE = 1.03
 
 #: What recording may cost over a build that cannot record, in instructions of the extension: for an operation of a path, a
 #: step, a turn, a sleep, a record of the flight, a task (which is named in the ring), a run of the loop. Pulse is meant to
-#: take 1 ns a step. Of its own it has some ten instructions for queueing a step and doing it: three questions whether more
-#: is recorded, one store. Up to 34 are measured (3.11 and 3.13), because code with a rare branch in it is laid out otherwise;
-#: the limit is there so that it does not grow. A turn may take what is 1 % of it and of its look at the operating system; a
-#: sleep two readings of the clock and two histograms, beside a system call that takes thousands. A record of flight is meant
-#: to take 25 ns: at 3 GHz and three instructions a cycle, 225 of them, one of which is the reading of the processor's counter
-#: and takes as long as 25 to 40 others.
-LEVELS = {"pulse": (24, 8, 40, 400, 0, 0, 120), "flight": (36, 8, 40, 600, 225, 1500, 200)}
+#: take 1 ns a step: at 3 GHz and one instruction a cycle, three of them, and as many for queueing it (an operation's, as
+#: are those for setting a timer and cancelling it). Less is measured: a step has one question whether more is recorded and
+#: one store, and the rare branches keep nothing at hand. A turn may take what is 1 % of it and of its look at the operating
+#: system; a sleep two readings of the clock and two histograms, beside a system call that takes thousands. A record of
+#: flight is meant to take 25 ns: at 3 GHz and three instructions a cycle, 225 of them, one of which, in every second
+#: record, is the reading of the processor's counter and takes as long as 25 to 40 others.
+LEVELS = {"pulse": (8, 3, 30, 300, 0, 0, 60), "flight": (36, 8, 40, 600, 225, 1500, 200)}
 #: How many tasks an operation of a path makes, and how many runs of the loop.
 TASKS = {"run_until_complete": (1, 1), "task": (1, 0), "gather": (4, 0)}
 

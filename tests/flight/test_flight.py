@@ -91,6 +91,28 @@ def test_each_step_was_ready_before_it_ran_and_knows_who_woke_it(flight):
     assert rest[0].waker.subject.name in ("worker", "the second (worker)")
 
 
+def test_a_wake_up_within_a_step_has_the_time_of_its_beginning(flight):
+    known = understand(flight)
+    woken = [step for step in known.steps if step.waker is not None]
+    assert woken and all(step.ready == step.waker.begins < step.begins for step in woken)
+    # One step's end is the beginning of the next, unless the operating system is asked in between.
+    ends = {(step.slot, step.number): step.ends for step in known.steps}
+    assert all(ends.get((step.slot, step.number - 1), 0) <= step.begins + 1e-9 for step in known.steps)
+
+
+def test_a_step_is_not_taken_for_woken_by_itself():
+    def record(kind, at, number=0, payload=0, cause="step"):
+        return log.Record(kind, 0, at, 7, number, 0.5, 0.0, cause, payload, "")
+
+    # A task that yields; the record begins after its first wake-up. Wake-ups come before the record of their step.
+    records = [record("wake", 1.0, payload=4), record("step", 1.0, 4, 3), record("wake", 2.0, payload=5)]
+    records += [record("step", 2.0, 5, 4), record("step", 3.0, 6, 5)]
+    known = understand(log.Log({}, [], {}, records))
+    assert [step.ready for step in known.steps] == [None, 1.0, 2.0]
+    assert [step.waker for step in known.steps] == [None, *known.steps[:2]]
+    assert [count for *_, count in known.ready] == [1, 2, 1, 0]
+
+
 def test_a_sleep_is_woken_by_its_timer_and_a_read_by_its_descriptor(flight):
     known = understand(flight)
     causes = {step.cause for step in known.steps}

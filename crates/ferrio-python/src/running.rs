@@ -48,10 +48,14 @@ impl Host for PyHost {
         if engine.host.debug.load(Ordering::Relaxed) {
             return run_in_debug(engine, py, job);
         }
-        if engine.is_flight() {
-            return recording::run(engine, py, job);
-        }
         run(engine, py, job)
+    }
+
+    fn run_recorded(engine: &Engine<Self>, py: Python<'_>, job: Job, _cause: Cause) -> PyResult<()> {
+        if engine.host.debug.load(Ordering::Relaxed) {
+            return run_in_debug(engine, py, job);
+        }
+        recording::run(engine, py, job)
     }
 
     fn again(py: Python<'_>, job: &Job) -> Job {

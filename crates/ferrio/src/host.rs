@@ -22,6 +22,12 @@ pub trait Host: Sized + 'static {
     /// Runs one ready entry.
     fn run(engine: &Engine<Self>, cx: Self::Cx<'_>, job: Self::Job, cause: Cause) -> Result<(), Self::Abort>;
 
+    /// As [`run`](Self::run), at [`Level::Flight`](crate::recorder::Level::Flight) and above: whoever knows that the
+    /// subject of the job is over says so ([`Engine::forget_subject`]).
+    fn run_recorded(engine: &Engine<Self>, cx: Self::Cx<'_>, job: Self::Job, cause: Cause) -> Result<(), Self::Abort> {
+        Self::run(engine, cx, job, cause)
+    }
+
     /// The job of a watcher that stays, for one more piece of news.
     fn again(cx: Self::Cx<'_>, job: &Self::Job) -> Self::Job;
 

@@ -48,6 +48,16 @@ impl<W> Ready<W> {
         self.queue.pop_front()
     }
 
+    /// The newest entry.
+    pub fn newest(&self) -> Option<&(W, Cause)> {
+        self.queue.back()
+    }
+
+    /// Takes the newest entry back.
+    pub fn take_newest(&mut self) -> Option<(W, Cause)> {
+        self.queue.pop_back()
+    }
+
     /// How many entries are waiting.
     #[inline]
     pub fn len(&self) -> usize {

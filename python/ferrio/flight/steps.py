@@ -31,7 +31,7 @@ class Step:
     ends: float
     cause: str
     payload: int
-    #: When it was made ready; None if that was before the record begins.
+    #: When it was made ready, and if a step did that, when that began; None if that was before the record begins.
     ready: float | None = None
     #: The step that made it ready, if a step did and the record has it.
     waker: "Step | None" = None
@@ -98,12 +98,17 @@ def understand(log):
                 subject = subjects[key] = Subject(record.subject, record.slot, f"?{record.subject}", 0, False)
             end = record.at + record.length
             step = Step(subject, record.slot, record.number, record.at, end, record.cause, record.payload)
-            if woken[key]:
+            # Its own wake-ups, which have the time of its beginning, come before it; they are of steps to come.
+            if woken[key] and not _is_cause(step, woken[key][0]):
                 step.ready = min(woken[key].popleft().at, step.begins)
                 changes.append((step.begins, record.slot, -1))
             steps.append(step)
     _link(steps, timers, set_by)
     return Flight(list(subjects.values()), steps, sleeps, timers, _counted(changes))
+
+
+def _is_cause(step, wake):
+    return wake.cause in ("step", "cancel") and wake.payload & 0xFFFFFFFF == step.number
 
 
 def _link(steps, timers, set_by):
@@ -121,7 +126,8 @@ def _link(steps, timers, set_by):
 
 def _counted(changes):
     ready, counts = [], defaultdict(int)
-    for at, slot, change in sorted(changes):
+    # What is made ready and begins at one moment was ready before.
+    for at, slot, change in sorted(changes, key=lambda change: (change[0], -change[2])):
         counts[slot] += change
         ready.append((at, slot, counts[slot]))
     return ready

@@ -176,10 +176,11 @@ impl<H: Host> Engine<H> {
     /// The one way in.
     #[inline]
     pub(crate) fn enqueue(&self, work: Work<H::Job>, cause: Cause) {
-        if self.recording.is_flight() {
-            return self.enqueue_recorded(work, cause);
-        }
         self.ready.with(|ready| ready.push(work, cause));
+        // Only then, and of what is in the queue: nothing of `work` is kept at hand for whoever records.
+        if self.recording.is_flight() {
+            self.record_queued();
+        }
     }
 
     /// How many entries are ready.

@@ -1,6 +1,6 @@
 //! What a loop writes down of itself, kept out of the hot functions: see [`recorder`](crate::recorder).
 //!
-//! Pulse costs a store per step, two per turn and two readings of the clock per sleep; the rest is behind one branch.
+//! Pulse costs a question and a store per step, two per turn and two readings of the clock per sleep; the rest is behind one branch.
 
 use std::cell::Cell;
 use std::mem::offset_of;
@@ -49,8 +49,9 @@ pub(super) struct Recording {
     /// What runs, and since which stamp; or since when the loop sleeps.
     subject: Cell<u64>,
     begun: Cell<u64>,
-    /// When the last step ended, which is when the next one begins; 0 if the operating system was asked in between.
-    ended: Cell<u64>,
+    /// The last reading of the stamp, at the end of a step or the first record since the loop asked the operating system:
+    /// what begins or happens now has it, until a step ends. 0 if there is none to go by.
+    read: Cell<u64>,
 }
 
 impl Recording {
@@ -84,7 +85,7 @@ impl Recording {
             taken: Cell::new((0, 0)),
             subject: Cell::new(0),
             begun: Cell::new(0),
-            ended: Cell::new(0),
+            read: Cell::new(0),
         }
     }
 
@@ -106,6 +107,15 @@ impl Recording {
         }
     }
 
+    /// The loop is about to ask the operating system, or has done something else for a while: the last reading is none to
+    /// go by any more.
+    #[inline]
+    pub(super) fn forget_reading(&self) {
+        if ON {
+            self.read.set(0);
+        }
+    }
+
     #[inline]
     pub(super) fn count_turn(&self) {
         if ON {
@@ -124,6 +134,7 @@ impl Recording {
     pub(super) fn idle(&self, now: u64) {
         if ON {
             let slot = self.slot.get();
+            self.forget_reading();
             slot.set_state(State::Idle);
             add(&slot.worked, now.saturating_sub(slot.since.load(Ordering::Relaxed)));
         }
@@ -203,6 +214,7 @@ impl<H: Host> Engine<H> {
             return;
         }
         self.recording.rings.set(rings);
+        self.recording.forget_reading();
         self.recording.level.set(if self.recording.observed.get() { Level::Deep } else { level });
         self.tell_time();
     }
@@ -239,7 +251,7 @@ impl<H: Host> Engine<H> {
     pub fn forget_subject(&self, key: u64) {
         let known = self.recording.pen.forget(key);
         if let (Some(subject), true) = (known, self.recording.rings.get()) {
-            self.write(Kind::End, subject, 0, self.cause.get(), stamp::now());
+            self.write(Kind::End, subject, 0, self.cause.get(), self.moment());
         }
     }
 
@@ -249,6 +261,26 @@ impl<H: Host> Engine<H> {
     fn write(&self, kind: Kind, subject: u64, word: u64, cause: Cause, begun: u64) {
         let Recording { pen, index, .. } = &self.recording;
         pen.write(Page::own(), ring::about(kind, index.get(), subject), word, cause, begun);
+    }
+
+    /// The time of what begins or happens now. A reading of the counter is half of what a record costs, so there is one a
+    /// step, at its end; what happens within the step has the time of its beginning.
+    #[inline]
+    fn moment(&self) -> u64 {
+        match self.recording.read.get() {
+            0 => self.read_stamp(),
+            read => read,
+        }
+    }
+
+    #[inline]
+    fn read_stamp(&self) -> u64 {
+        let now = stamp::now();
+        // Outside of a run nothing says how much time has gone by.
+        if self.recording.slot.get().state.load(Ordering::Relaxed) == State::Running as u32 {
+            self.recording.read.set(now);
+        }
+        now
     }
 
     #[inline]
@@ -261,7 +293,7 @@ impl<H: Host> Engine<H> {
     fn introduce(&self, key: u64, work: &Work<H::Job>) -> u64 {
         let name = work.job().map_or_else(|| ("a Rust future".to_owned(), 0), H::name);
         let stamp = work.job().map_or(0, H::name_stamp);
-        self.recording.pen.introduce(Page::own(), self.recording.index.get(), key, name, stamp)
+        self.recording.pen.introduce(Page::own(), self.recording.index.get(), key, name, stamp, self.moment())
     }
 
     /// As [`subject`](Self::subject), of what begins to run: it may have got another name since it was made ready.
@@ -280,19 +312,26 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// The newest entry of the ready queue has just got there.
+    #[cold]
     #[inline(never)]
-    pub(super) fn record_wake(&self, work: &Work<H::Job>, cause: Cause) {
-        self.observe(Observed::Queued(work.job(), cause));
-        if self.recording.rings.get() {
-            self.write(Kind::Wake, self.subject(work), 0, cause, stamp::now());
+    pub(super) fn record_queued(&self) {
+        if self.level() < Level::Deep {
+            let key_of = |(work, cause): &(Work<H::Job>, Cause)| (work.job().map_or(0, H::key), *cause);
+            let newest = self.ready.with(|ready| ready.newest().map(key_of));
+            let known = newest.and_then(|(key, cause)| Some((self.recording.pen.known(Page::own(), key)?, cause)));
+            if let Some((subject, cause)) = known {
+                return self.write(Kind::Wake, subject, 0, cause, self.moment());
+            }
         }
-    }
-
-    /// As `enqueue`, away from the hot path.
-    #[inline(never)]
-    pub(super) fn enqueue_recorded(&self, work: Work<H::Job>, cause: Cause) {
-        self.record_wake(&work, cause);
-        self.ready.with(|ready| ready.push(work, cause));
+        // Out of the queue while it is told of, or named: whoever is called then may call the loop.
+        if let Some((work, cause)) = self.ready.with(|ready| ready.take_newest()) {
+            self.observe(Observed::Queued(work.job(), cause));
+            if self.recording.rings.get() {
+                self.write(Kind::Wake, self.subject(&work), 0, cause, self.moment());
+            }
+            self.ready.with(|ready| ready.push(work, cause));
+        }
     }
 
     #[inline(never)]
@@ -300,8 +339,7 @@ impl<H: Host> Engine<H> {
         self.observe(Observed::Begins(number, work.job(), cause));
         if self.recording.rings.get() {
             self.recording.subject.set(self.beginning(work));
-            let ended = self.recording.ended.get();
-            self.recording.begun.set(if ended == 0 { stamp::now() } else { ended });
+            self.recording.begun.set(self.moment());
         }
     }
 
@@ -310,8 +348,7 @@ impl<H: Host> Engine<H> {
         self.observe(Observed::Ends(number));
         let Recording { rings, subject, begun, .. } = &self.recording;
         if rings.get() && begun.get() != 0 {
-            let ended = stamp::now();
-            self.recording.ended.set(ended);
+            let ended = self.read_stamp();
             let word = ring::step_word(number, ended.saturating_sub(begun.get()));
             self.write(Kind::Step, subject.get(), word, cause, begun.replace(0));
         }
@@ -323,6 +360,7 @@ impl<H: Host> Engine<H> {
         let number = self.timers.with(|timers| timers.upcoming());
         self.observe(Observed::TimerSet(number, when, job));
         if self.recording.rings.get() {
+            // (A reading of its own: a deadline is told from the moment at which it was set.)
             self.write(Kind::Timer, number, when, self.cause.get(), stamp::now());
         }
         self.timers.with(|timers| timers.insert(when, due))
@@ -335,6 +373,7 @@ impl<H: Host> Engine<H> {
             let (slot, now) = (self.recording.slot.get(), self.now());
             slot.thread.store(thread_number(), Ordering::Relaxed);
             [&slot.run_began, &slot.since, &slot.looked].into_iter().for_each(|moment| store(moment, now));
+            self.recording.forget_reading();
             slot.set_state(State::Running);
             watch::ring();
             if self.recording.snapshot_due.get() == 0 {
@@ -352,7 +391,6 @@ impl<H: Host> Engine<H> {
             return Ok(());
         }
         let (slot, header) = (self.recording.slot.get(), &Page::own().header);
-        self.recording.ended.set(0);
         let looked = slot.looked.load(Ordering::Relaxed);
         store(&slot.looked, tick);
         if looked != 0 && tick.saturating_sub(looked) >= SLOW_TURN {
@@ -393,13 +431,17 @@ impl<H: Host> Engine<H> {
                 H::deepen(self, cx, is)?;
             }
         }
+        // What is asked for may have taken a while.
+        recording.forget_reading();
         let requests = header.requests.load(Ordering::Acquire);
         recording.slot.get().heard.store(requests, Ordering::Relaxed);
         if requests != recording.answered.replace(requests)
             || tick >= recording.snapshot_due.get()
             || self.may_go_on_taking()
         {
-            return self.take_snapshot(cx);
+            let taken = self.take_snapshot(cx);
+            recording.forget_reading();
+            return taken;
         }
         Ok(())
     }
@@ -466,7 +508,8 @@ impl<H: Host> Engine<H> {
         add(&slot.slept, now.saturating_sub(slot.since.load(Ordering::Relaxed)));
         store(&slot.since, now);
         if self.recording.rings.get() && self.recording.begun.get() != 0 {
-            self.write(Kind::Sleep, 0, stamp::now(), Cause::OUTSIDE, self.recording.begun.replace(0));
+            let woken = self.read_stamp();
+            self.write(Kind::Sleep, 0, woken, Cause::OUTSIDE, self.recording.begun.replace(0));
         }
         self.observe(Observed::Wakes);
     }

@@ -80,56 +80,68 @@ impl<H: Host> Engine<H> {
         self.fire_timers();
         let mut left = self.ready_len();
         while left > 0 {
+            if self.recording.is_flight() {
+                left = self.steps_recorded(cx, left)?;
+                continue;
+            }
             let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { break };
             left -= 1;
-            self.step(cx, work, cause)?;
+            self.begin_step();
+            self.outcome(cx, catch_unwind(AssertUnwindSafe(|| self.run_work::<false>(cx, work, cause))))?;
         }
         self.cause.set(Cause::OUTSIDE);
         Ok(())
     }
 
-    #[inline]
-    fn step(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause) -> Result<(), H::Abort> {
+    /// The turn's steps, recorded one by one, for as long as that is wanted. How many are left.
+    ///
+    /// A loop of its own, so that the hot one need not keep anything at hand for whoever records (25 instructions a step).
+    #[cold]
+    #[inline(never)]
+    fn steps_recorded(&self, cx: H::Cx<'_>, mut left: usize) -> Result<usize, H::Abort> {
+        while left > 0 && self.recording.is_flight() {
+            let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { return Ok(0) };
+            left -= 1;
+            let number = self.begin_step();
+            self.record_begin(number, &work, cause);
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.run_work::<true>(cx, work, cause)));
+            let result = self.outcome(cx, outcome);
+            self.record_end(number, cause);
+            result?;
+        }
+        Ok(left)
+    }
+
+    /// The number of the step that begins.
+    #[inline(always)]
+    fn begin_step(&self) -> u64 {
         let number = self.steps.get() + 1;
         self.steps.set(number);
         self.cause.set(Cause::new(Kind::Step, number));
         self.recording.count_step(number);
-        if self.recording.is_flight() {
-            return self.step_recorded(cx, work, cause, number);
-        }
-        self.run_work::<false>(cx, work, cause)
+        number
     }
 
-    /// Away from the hot path, where nobody may look at `work`: it stays in registers there.
-    #[inline(never)]
-    fn step_recorded(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause, number: u64) -> Result<(), H::Abort> {
-        self.record_begin(number, &work, cause);
-        let result = self.run_work::<true>(cx, work, cause);
-        if self.recording.is_flight() {
-            self.record_end(number, cause);
-        }
-        result
-    }
-
-    /// Twice, for the hot caller and the one that records: what has one caller becomes a part of it, so that `work` is not
-    /// handed over through memory (50 instructions a step).
+    /// A part of its two callers, so that `work` is not handed over through memory (50 instructions a step).
     #[inline(always)]
     fn run_work<const RECORDED: bool>(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause) -> Result<(), H::Abort> {
-        // Catching costs nothing measurable per step (tables, no code on the good path).
-        let outcome = catch_unwind(AssertUnwindSafe(|| match work {
+        match work {
+            Work::Host(job) if RECORDED => H::run_recorded(self, cx, job, cause),
             Work::Host(job) => H::run(self, cx, job, cause),
             Work::Rust(runnable) => {
                 runnable.run();
                 Ok(())
             }
-        }));
-        match outcome {
-            Ok(result) => result,
-            Err(panic) => {
-                H::panicked(self, cx, panic);
-                Ok(())
-            }
         }
+    }
+
+    /// What a step has come to. (Catching its panic costs nothing measurable: tables, no code on the good path.)
+    #[inline(always)]
+    fn outcome(&self, cx: H::Cx<'_>, outcome: std::thread::Result<Result<(), H::Abort>>) -> Result<(), H::Abort> {
+        outcome.unwrap_or_else(|panic| {
+            H::panicked(self, cx, panic);
+            Ok(())
+        })
     }
 
     /// Whether this turn may do without a look at the operating system: there is work, and the last look was a moment ago.
@@ -147,6 +159,7 @@ impl<H: Host> Engine<H> {
     fn poll(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
         H::settle(self, cx);
         let mut events = self.events.take();
+        self.recording.forget_reading();
         let waited = self.wait(cx, &mut events);
         self.drain_inbox();
         self.quiet_looks.set(if events.is_empty() { self.quiet_looks.get().saturating_add(1) } else { 0 });

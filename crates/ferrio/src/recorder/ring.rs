@@ -4,10 +4,15 @@
 //!
 //! | word | |
 //! | --- | --- |
-//! | 0 | its [`stamp`](super::stamp): when it began |
+//! | 0 | its [`stamp`](super::stamp): when it began; of a wake-up or an end within a step, when that step began |
 //! | 1 | kind (8 bits), the loop's slot (8), subject (48) |
 //! | 2 | wake, end: 0; step: its number (32) and length (32 bits, in 16 stamps); sleep: the end's stamp; timer: its deadline; name: where it is in the names (32) and the subject's own number (32) |
 //! | 3 | cause: see [`Cause`](crate::cause::Cause) |
+//!
+//! The counter is read once a step, at its end, which is when the next one begins: reading it is half of a record's cost. So
+//! the time of a wake-up that a step is the cause of is the earliest that it can have; the step's record, which follows it,
+//! says when it ended, and with that the latest. What the operating system or another thread woke has the time of the
+//! first record after the loop had asked for news.
 //!
 //! A loop takes a *chunk* of places at a time, which it fills with plain stores; after each record it says how far it has
 //! got, so a reader finds whole records. Chunks are used again and again, so memory is bounded by construction; a reader
@@ -20,8 +25,8 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::file;
 use super::page::{CHUNK, CHUNKS, NAMES, Page};
-use super::{file, stamp};
 use crate::cause::Cause;
 use crate::fork;
 use crate::short::Short;
@@ -145,7 +150,7 @@ impl Pen {
     /// Tells the ring what the subject with this key is called, and the subject's own number (`fetch`, 12 for `Task-12`;
     /// 0 for none). `stamp` changes when that does. Returns its number in the ring.
     #[cold]
-    pub fn introduce(&self, page: &Page, slot: usize, key: u64, name: (String, u32), stamp: usize) -> u64 {
+    pub fn introduce(&self, page: &Page, slot: usize, key: u64, name: (String, u32), stamp: usize, now: u64) -> u64 {
         let word = (u64::from(intern(page, &name.0)) << 32) | u64::from(name.1);
         let at = page.header.chunks.load(Ordering::Relaxed);
         let id = self.named.with(|named| {
@@ -157,7 +162,7 @@ impl Pen {
             named.insert(key, Named { id, stamp, at });
             id
         });
-        self.write(page, about(Kind::Name, slot, id), word, Cause::OUTSIDE, stamp::now());
+        self.write(page, about(Kind::Name, slot, id), word, Cause::OUTSIDE, now);
         id
     }
 

@@ -92,15 +92,13 @@ impl ServerCore {
         Ok(())
     }
 
-    fn _attach(&self, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        let _ = transport;
+    fn _attach(&self, _transport: &Bound<'_, PyAny>) -> PyResult<()> {
         let connections = &self.state.get(&self.core)?.connections;
         connections.set(connections.get() + 1);
         Ok(())
     }
 
-    fn _detach(this: &Bound<'_, Self>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
-        let _ = transport;
+    fn _detach(this: &Bound<'_, Self>, _transport: &Bound<'_, PyAny>) -> PyResult<()> {
         Self::connection_ended(this)
     }
 

@@ -113,6 +113,16 @@ def test_a_step_is_not_taken_for_woken_by_itself():
     assert [count for *_, count in known.ready] == [1, 2, 1, 0]
 
 
+def test_steps_of_a_loop_do_not_overlap_however_their_times_are_rounded():
+    # 0.1 + 0.2 is more than 0.3.
+    times = [(0.1, 0.2), (0.3, 0.0), (0.3, 0.4)]
+    records = [
+        log.Record("step", 0, at, 7, number, length, 0.0, "outside", 0, "") for number, (at, length) in enumerate(times)
+    ]
+    known = understand(log.Log({}, [], {}, records))
+    assert [(step.begins, step.ends) for step in known.steps] == [(0.1, 0.3), (0.3, 0.3), (0.3, 0.7)]
+
+
 def test_a_sleep_is_woken_by_its_timer_and_a_read_by_its_descriptor(flight):
     known = understand(flight)
     causes = {step.cause for step in known.steps}

@@ -77,6 +77,7 @@ def understand(log):
     woken = defaultdict(deque)
     changes = []
     set_by = []
+    last = {}
     for record in sorted(log.records, key=lambda record: record.at):
         key = record.slot, record.subject
         if record.kind == "name":
@@ -102,6 +103,11 @@ def understand(log):
             if woken[key] and not _is_cause(step, woken[key][0]):
                 step.ready = min(woken[key].popleft().at, step.begins)
                 changes.append((step.begins, record.slot, -1))
+            # It begins where the last one has ended, at the latest: sums of seconds are rounded.
+            before = last.get(record.slot)
+            if before is not None:
+                before.ends = min(before.ends, step.begins)
+            last[record.slot] = step
             steps.append(step)
     _link(steps, timers, set_by)
     return Flight(list(subjects.values()), steps, sleeps, timers, _counted(changes))

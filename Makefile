@@ -48,7 +48,7 @@ bench-quick: build load-tls $(VENV)/.bench
 
 # What recording costs at each level, beside a build that cannot record.
 WITHOUT := build/without-record
-bench-levels: build
+bench-levels: build load $(VENV)/.bench
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --quiet --profile $(PROFILE) --no-default-features --out $(WITHOUT)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(WITHOUT)/package $(WITHOUT)/*.whl
 	FERRIO_WITHOUT_RECORD=$(WITHOUT)/package $(BIN)/python -m benches.levels

@@ -1,9 +1,11 @@
 """Tests of the loop, each run on asyncio's own loop and on ferrio's: the stock loop is the oracle."""
 
 import asyncio
+import ssl
 
 import ferrio
 import pytest
+import trustme
 
 FACTORIES = {"stock": asyncio.SelectorEventLoop, "ferrio": ferrio.new_event_loop}
 
@@ -33,3 +35,22 @@ def run(new_loop):
             return runner.run(main)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def server_tls(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def client_tls(authority):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(context)
+    return context

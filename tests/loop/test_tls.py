@@ -14,30 +14,10 @@ import warnings
 import weakref
 
 import pytest
-import trustme
 
 from ..tcp import tcp_pair
 
 ferrio_only = pytest.mark.parametrize("new_loop", ["ferrio"], indirect=True)
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def server_tls(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_tls(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(context)
-    return context
 
 
 @pytest.fixture

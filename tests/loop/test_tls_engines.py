@@ -26,25 +26,6 @@ way = pytest.mark.parametrize("way", WAYS)
 GARBAGE = b"\x17\x03\x03\x00\x20" + bytes(32)
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def server_tls(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    return context
-
-
-@pytest.fixture
-def client_tls(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    authority.configure_trust(context)
-    return context
-
-
 @pytest.fixture
 def run(new_loop):
     def run(main):

@@ -218,7 +218,7 @@ impl StreamTransport {
     fn _make_empty_waiter<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         let state = this.get().state()?;
-        if state.rare(|rare| rare.empty_waiter.as_ref().map(drop)).is_some() {
+        if state.is_sending_file() {
             return Err(PyRuntimeError::new_err("Empty waiter is already set"));
         }
         Self::flush(this)?;

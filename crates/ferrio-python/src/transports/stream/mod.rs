@@ -157,6 +157,11 @@ impl State {
         self.rare.borrow_mut().as_mut().and_then(|rare| place(rare).take())
     }
 
+    /// Whether `sendfile` has the socket to itself.
+    fn is_sending_file(&self) -> bool {
+        self.rare.borrow().as_ref().is_some_and(|rare| rare.empty_waiter.is_some())
+    }
+
     /// Above so many bytes that wait, the protocol is paused.
     fn high(&self) -> usize {
         self.rare(|rare| Some(rare.high)).unwrap_or(HIGH_WATER)

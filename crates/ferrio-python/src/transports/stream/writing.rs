@@ -30,7 +30,7 @@ impl StreamTransport {
         if state.eof_written.get() {
             return Err(PyRuntimeError::new_err(format!("Cannot call {method}() after write_eof()")));
         }
-        if state.rare(|rare| rare.empty_waiter.as_ref().map(drop)).is_some() {
+        if state.is_sending_file() {
             return Err(PyRuntimeError::new_err(format!("unable to {method}; sendfile is in progress")));
         }
         let lost = state.lost_writes.get();

@@ -4,6 +4,7 @@ What is called rarely (``repr``, ``start_tls``, …) is inherited from asyncio's
 """
 
 import asyncio
+import contextvars
 import socket
 import sys
 from asyncio import coroutines, events
@@ -67,15 +68,18 @@ class StreamReader(_ferrio.StreamReader, asyncio.StreamReader, metaclass=Native)
     async def read(self, n=-1):
         """Read at most ``n`` bytes, as soon as there are any: b"" at the end of the stream. Without ``n``, read all of it."""
         if n < 0:
-            blocks = []
-            while block := await self.read(self._limit):
-                blocks.append(block)
-            return b"".join(blocks)
+            return await self._read_all()
         data = self._try_read(n)
         if data is None:
             await self._wait_for_data("read")
             data = self._read_now(n)
         return data
+
+    async def _read_all(self):
+        blocks = []
+        while block := await self.read(self._limit):
+            blocks.append(block)
+        return b"".join(blocks)
 
     async def readexactly(self, n):
         """Read ``n`` bytes.
@@ -122,7 +126,11 @@ class StreamReaderProtocol(_ferrio.StreamReaderProtocol, asyncio.StreamReaderPro
         else:
             if coroutines.iscoroutine(result):
                 self._task = task = self._loop.create_task(result)
-                task.add_done_callback(_CallbackEnded(self._loop, transport))
+                # In the connection's context, as this here; other loops' transports do not tell theirs.
+                context = getattr(transport, "_context", None)
+                if context is None:
+                    context = contextvars.copy_context()
+                task.add_done_callback(_CallbackEnded(self._loop, transport), context=context)
         self._strong_reader = None
 
 

@@ -5,6 +5,7 @@ What a reader does with any sequence of calls is compared in test_streams_model.
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import socket
 import sys
@@ -272,6 +273,30 @@ def test_a_servers_coroutine_that_fails_is_reported_and_its_connection_closed(ru
     [context] = run.reported
     assert str(context["exception"]) == "in the callback"
     assert "transport" in context
+
+
+def test_a_failed_servers_coroutine_is_reported_in_the_context_of_its_connection(run, streams):
+    name, seen = contextvars.ContextVar("name"), []
+
+    async def fails(reader, writer):
+        name.set("the task's own")
+        await reader.readline()
+        raise ZeroDivisionError
+
+    async def main():
+        name.set("the server's")
+        async with served(streams, fails) as connect:
+            reader, writer = await connect()
+            loop = asyncio.get_running_loop()
+            noting = loop.get_exception_handler()
+            loop.set_exception_handler(lambda *report: (seen.append(name.get()), noting(*report)))
+            name.set("the client's")
+            writer.write(b"\n")
+            assert await reader.read() == b""
+            await close(writer)
+
+    run(main(), expect=["Unhandled exception in client_connected_cb"])
+    assert seen == ["the server's"]
 
 
 def test_a_servers_cancelled_coroutine_closes_its_connection_and_says_nothing(run):

@@ -3,10 +3,13 @@
 import array
 import asyncio
 import errno
+import gc
 import os
 import socket
 import ssl
 import threading
+import warnings
+import weakref
 
 import pytest
 
@@ -611,6 +614,37 @@ def test_several_may_wait_for_one_socket(run_on_ferrio, listener):
             client.close()
 
     run_on_ferrio(main)
+
+
+def test_a_descriptor_is_free_again_once_its_transport_is_gone(run, pair):
+    async def main(loop):
+        transport, protocol = await loop.create_connection(asyncio.Protocol, sock=pair[0])
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            await loop.sock_recv(pair[0], 1)
+        # Not read, so that nothing keeps it alive; and collected by another thread, as may happen to everything.
+        transport.pause_reading()
+        pair[1].send(b"news that nobody wants")
+        await turns()
+        gone = weakref.ref(transport)
+        number = pair[0].fileno()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del transport, protocol
+            await loop.run_in_executor(None, gc.collect)
+            await turns()
+        assert gone() is None
+        # It has closed the socket that it was given. The next descriptor has its number.
+        assert pair[0].fileno() == -1
+        left, right = socket.socketpair()
+        with left, right:
+            left.setblocking(False)
+            right.setblocking(False)
+            assert number in (left.fileno(), right.fileno())
+            for one, other in ((left, right), (right, left)):
+                one.send(b"free")
+                assert await loop.sock_recv(other, 4) == b"free"
+
+    run(main)
 
 
 def test_a_transports_socket_is_refused(run, pair):

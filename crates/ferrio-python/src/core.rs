@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::hint::black_box;
 use std::io;
@@ -23,11 +23,12 @@ use ferrio::recorder::reading::LoopView;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::PyDict;
 
 use crate::awaitable::OwnedWaker;
 use crate::imports::imports;
 use crate::observing;
+use crate::owners::Owners;
 use crate::running::settle;
 use crate::step::BareCall;
 
@@ -95,8 +96,6 @@ pub struct PyHost {
     pub unsettled: RefCell<Vec<(Py<PyAny>, Call)>>,
     /// Where sockets are read into before the bytes get an object of their own size.
     scratch: RefCell<Vec<u8>>,
-    /// The transports that own a descriptor. Weak, because one may be collected by a thread that may not touch this.
-    transports: RefCell<HashMap<RawFd, Py<PyWeakrefReference>>>,
     /// The wakers of awaitables that wait for what is not the engine's (a Python future, say), so that closing the loop
     /// finds them.
     suspended: RefCell<BTreeMap<u64, Waker>>,
@@ -129,6 +128,7 @@ pub struct Core {
     /// `threading.get_ident()` of that thread.
     pub thread_ident: AtomicUsize,
     closed: AtomicBool,
+    pub owners: Owners,
 }
 
 // SAFETY: `engine` is the only part that is not thread-safe by itself. `Core::engine` hands it out only to the thread
@@ -174,7 +174,6 @@ impl Core {
             debug: AtomicBool::new(false),
             unsettled: RefCell::default(),
             scratch: RefCell::default(),
-            transports: RefCell::default(),
             suspended: RefCell::default(),
             observer: observing::Observer::default(),
             done: RefCell::default(),
@@ -187,6 +186,7 @@ impl Core {
             owner: AtomicUsize::new(0),
             thread_ident: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            owners: Owners::default(),
         }))
     }
 
@@ -324,25 +324,16 @@ impl Core {
 
     /// `transport` owns `fd` until [`release_descriptor`](Self::release_descriptor).
     pub fn own_descriptor<T>(&self, fd: RawFd, transport: &Bound<'_, T>) -> PyResult<()> {
-        let transport = PyWeakrefReference::new(transport.as_any())?.unbind();
-        let former = self.engine()?.host.transports.borrow_mut().insert(fd, transport);
-        drop(former);
-        Ok(())
+        self.owners.insert(fd, transport.as_any())
     }
 
-    /// The transport is done with `fd`, which is about to be closed.
+    /// Who owned `fd` is done with it, and about to close it. In any thread, as garbage is collected in any; only the
+    /// loop's own tells the engine.
     pub fn release_descriptor(&self, fd: RawFd) {
+        self.owners.remove(fd);
         if let Ok(engine) = self.engine() {
             engine.release(fd);
-            let former = engine.host.transports.borrow_mut().remove(&fd);
-            drop(former);
         }
-    }
-
-    /// The transport that owns `fd`, if one does.
-    pub fn transport_of(&self, py: Python<'_>, fd: RawFd) -> Option<Py<PyAny>> {
-        let transport = self.engine().ok()?.host.transports.borrow().get(&fd)?.clone_ref(py);
-        transport.bind(py).upgrade().map(Bound::unbind)
     }
 
     /// The loop's counters, from any thread: they are atomics in a place that changes only in a fork.
@@ -353,14 +344,6 @@ impl Core {
     /// Steps of this loop are slow that take so many nanoseconds; for any thread, as above.
     pub fn set_slow_after(&self, nanoseconds: u64) {
         self.engine.set_slow_after(nanoseconds);
-    }
-
-    /// All transports that own a descriptor.
-    pub fn transports<'py>(&self, py: Python<'py>) -> PyResult<Vec<(RawFd, Bound<'py, PyAny>)>> {
-        let known = self.engine()?.host.transports.borrow();
-        let all: Vec<_> = known.iter().map(|(fd, transport)| (*fd, transport.clone_ref(py))).collect();
-        drop(known);
-        Ok(all.into_iter().filter_map(|(fd, transport)| Some((fd, transport.bind(py).upgrade()?))).collect())
     }
 
     /// Nanoseconds of the loop's clock.

@@ -13,6 +13,7 @@ mod handle;
 mod imports;
 mod observing;
 mod operation;
+mod owners;
 mod recording;
 mod running;
 #[cfg(unix)]

@@ -109,9 +109,9 @@ impl ServerCore {
     }
 
     /// The living connections' transports.
-    fn _connections<'py>(this: &Bound<'py, Self>, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let transports = this.get().core.transports(py)?.into_iter().map(|(_, transport)| transport);
-        Ok(transports.filter(|transport| StreamTransport::is_of_server(transport, this)).collect())
+    fn _connections<'py>(this: &Bound<'py, Self>) -> Vec<Bound<'py, PyAny>> {
+        let transports = this.get().core.owners.all(this.py()).into_iter().map(|(_, transport)| transport);
+        transports.filter(|transport| StreamTransport::is_of_server(transport, this)).collect()
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

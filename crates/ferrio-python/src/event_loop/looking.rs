@@ -92,8 +92,8 @@ impl Loop {
     }
 
     /// The transports that own a descriptor.
-    fn _transports<'py>(this: &Bound<'py, Self>) -> PyResult<Vec<(RawFd, Bound<'py, PyAny>)>> {
-        this.get().core.transports(this.py())
+    fn _transports<'py>(this: &Bound<'py, Self>) -> Vec<(RawFd, Bound<'py, PyAny>)> {
+        this.get().core.owners.all(this.py())
     }
 }
 

@@ -161,11 +161,10 @@ impl Loop {
     /// # Errors
     /// RuntimeError if a transport owns `fd`: two readers would steal each other's data.
     pub fn check_no_transport(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
-        match self.core.transport_of(py, fd) {
-            Some(transport) => Err(PyRuntimeError::new_err(format!(
-                "File descriptor {fd} is used by transport {}",
-                transport.bind(py).repr()?
-            ))),
+        match self.core.owners.get(py, fd) {
+            Some(transport) => {
+                Err(PyRuntimeError::new_err(format!("File descriptor {fd} is used by transport {}", transport.repr()?)))
+            }
             None => Ok(()),
         }
     }

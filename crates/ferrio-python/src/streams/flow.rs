@@ -30,8 +30,9 @@ struct State {
     /// The transport has told us to pause.
     paused: bool,
     lost: bool,
-    /// Who waits in `drain()`: futures.
-    waiters: Vec<Py<PyAny>>,
+    /// Who waits in `drain()`: futures. Boxed, because most connections never have any.
+    #[expect(clippy::box_collection)]
+    waiters: Option<Box<Vec<Py<PyAny>>>>,
     /// A subclass may have a `_drain_helper` of its own.
     is_plain: bool,
 }
@@ -60,7 +61,7 @@ fn drain(running: &Running<'_>, event: Event) -> Outcome {
             }
             let the_loop = flow._loop(py).unwrap_or_else(|| py.None());
             let waiter = the_loop.bind(py).call_method0(intern!(py, "create_future"))?;
-            flow.state.with(py, |state| state.waiters.push(waiter.clone().unbind()));
+            flow.state.with(py, |state| state.waiters.get_or_insert_default().push(waiter.clone().unbind()));
             running.set_item(Some(waiter.clone()));
             Ok(Step::Await(waiter.unbind()))
         }
@@ -104,8 +105,9 @@ impl FlowControl {
     fn leave(&self, running: &Running<'_>) {
         if let Some(waiter) = running.item() {
             let left = self.state.with(running.py(), |state| {
-                let place = state.waiters.iter().position(|one| one.is(&waiter))?;
-                Some(state.waiters.remove(place))
+                let waiters = state.waiters.as_mut()?;
+                let place = waiters.iter().position(|one| one.is(&waiter))?;
+                Some(waiters.remove(place))
             });
             drop(left);
         }
@@ -137,7 +139,10 @@ impl FlowControl {
     }
 
     fn waiters<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
-        self.state.with(py, |state| state.waiters.iter().map(|waiter| waiter.bind(py).clone()).collect())
+        self.state.with(py, |state| {
+            let waiters = state.waiters.iter().flat_map(|waiters| waiters.iter());
+            waiters.map(|waiter| waiter.bind(py).clone()).collect()
+        })
     }
 
     /// What `connection_lost` does: those who wait are told.
@@ -211,7 +216,7 @@ impl FlowControl {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let visit_all = |state: &State| {
             state.the_loop.as_ref().map_or(Ok(()), |the_loop| visit.call(the_loop))?;
-            state.waiters.iter().try_for_each(|waiter| visit.call(waiter))
+            state.waiters.iter().flat_map(|waiters| waiters.iter()).try_for_each(|waiter| visit.call(waiter))
         };
         self.state.for_collector(visit_all).unwrap_or(Ok(()))
     }

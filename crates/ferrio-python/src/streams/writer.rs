@@ -31,7 +31,6 @@ struct State {
     the_loop: Option<Py<PyAny>>,
     /// The reader's `exception` is the native one.
     is_reader_plain: bool,
-    complete: Option<Py<PyAny>>,
 }
 
 impl StreamWriter {
@@ -164,20 +163,14 @@ impl StreamWriter {
     /// A future that is done.
     #[getter]
     fn _complete_fut<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let known = self.object(py, |state| &state.complete);
-        if !known.is_none() {
-            return Ok(known);
-        }
         let complete = self.object(py, |state| &state.the_loop).call_method0(intern!(py, "create_future"))?;
         complete.call_method1(intern!(py, "set_result"), (py.None(),))?;
-        let former = self.state.with(py, |state| state.complete.replace(complete.clone().unbind()));
-        drop(former);
         Ok(complete)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         let visit_all = |state: &State| {
-            [&state.transport, &state.protocol, &state.reader, &state.the_loop, &state.complete]
+            [&state.transport, &state.protocol, &state.reader, &state.the_loop]
                 .into_iter()
                 .flatten()
                 .try_for_each(|object| visit.call(object))

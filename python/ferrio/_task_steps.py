@@ -3,6 +3,7 @@
 import _asyncio
 import asyncio
 import threading
+import weakref
 
 from ._ferrio import recognise_task_steps
 
@@ -40,13 +41,14 @@ def _introduce(loop_class):
         await future
 
     coroutine = wait()
+    name = "a task to look at"
     asyncio._set_running_loop(probe)
     try:
-        task = _asyncio.Task(coroutine, loop=probe)
+        task = _asyncio.Task(coroutine, loop=probe, name=name)
         (step,) = probe.scheduled
         step()
         ((wakeup, _context),) = future._callbacks
-        recognise_task_steps(loop_class, step, wakeup, task)
+        recognise_task_steps(loop_class, step, wakeup, task, name, weakref.ref(task))
     finally:
         asyncio._set_running_loop(None)
     task._log_destroy_pending = False

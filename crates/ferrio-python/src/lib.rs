@@ -6,6 +6,7 @@
 
 mod awaitable;
 mod core;
+mod current;
 mod errors;
 mod event_loop;
 mod ffi;
@@ -55,7 +56,7 @@ mod _ferrio {
     #[pymodule_export]
     use crate::streams::{FlowControl, StreamReader, StreamReaderProtocol, StreamWriter};
     #[pymodule_export]
-    use crate::sync::{Barrier, Condition, Event, Lock, Queue, Semaphore};
+    use crate::sync::{Barrier, Condition, Event, Lock, Queue, Semaphore, lock_holder};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::transports::datagram::DatagramTransport;

@@ -18,11 +18,13 @@ use pyo3::sync::PyOnceLock;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::Job;
+use crate::current;
 use crate::event_loop::{CONTEXT, Loop};
 use crate::ffi::call;
 use crate::ffi::context::run_in;
 use crate::ffi::method::Arguments;
 use crate::handle;
+use crate::imports::imports;
 use crate::tasks;
 
 /// What the ready queue holds.
@@ -40,19 +42,33 @@ struct Signs {
     step_class: Py<PyAny>,
     /// The C function behind every wake-up.
     wakeup: ffi::PyCFunction,
-    /// Where in a step its task is, in bytes, if that could be found.
-    task_offset: Option<usize>,
+    places: Places,
+}
+
+/// Where in objects of this interpreter others are, in bytes, as far as that could be found.
+struct Places {
+    /// In a step its task.
+    task_of_step: Option<usize>,
+    /// In a wake-up, which is a method, its task.
+    task_of_wakeup: Option<usize>,
+    /// In a task its name: a string, or the number that makes it `Task-7`.
+    name_of_task: Option<usize>,
+    /// In a weak reference what it refers to.
+    referent: Option<usize>,
 }
 
 static SIGNS: PyOnceLock<Signs> = PyOnceLock::new();
 
-/// Has steps and wake-ups like these two be recognised on loops of this very class.
+/// Has steps and wake-ups like these two be recognised on loops of this very class. They are those of `task`, which has this
+/// `name` and to which `reference` refers weakly.
 #[pyfunction]
 pub fn recognise_task_steps(
     loop_class: Bound<'_, PyAny>,
     step: &Bound<'_, PyAny>,
     wakeup: &Bound<'_, PyAny>,
     task: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyAny>,
+    reference: &Bound<'_, PyAny>,
 ) {
     let py = loop_class.py();
     // SAFETY: the check comes first.
@@ -62,12 +78,17 @@ pub fn recognise_task_steps(
         }
         ffi::PyCFunction_GetFunction(wakeup.as_ptr())
     };
-    let Some(wakeup) = function else { return };
+    let Some(function) = function else { return };
     let signs = Signs {
         loop_class: loop_class.unbind(),
         step_class: step.get_type().into_any().unbind(),
-        wakeup,
-        task_offset: offset_of(step, task),
+        wakeup: function,
+        places: Places {
+            task_of_step: offset_of(step, task),
+            task_of_wakeup: offset_of(wakeup, task),
+            name_of_task: offset_of(task, name),
+            referent: offset_of(reference, task),
+        },
     };
     // Those of the first loop class hold for all of the process.
     drop(SIGNS.set(py, signs));
@@ -82,6 +103,59 @@ fn offset_of(holder: &Bound<'_, PyAny>, held: &Bound<'_, PyAny>) -> Option<usize
         let words = holder.as_ptr().cast::<*mut ffi::PyObject>();
         let places = size_of::<ffi::PyObject>() / word..size / word;
         places.into_iter().find(|place| *words.add(*place) == held.as_ptr()).map(|place| place * word)
+    }
+}
+
+/// The task whose step or wake-up a callable is, borrowed from it; null if that cannot be told without asking Python.
+///
+/// # Safety
+/// What [`recognise`] has found, and alive.
+#[inline]
+pub unsafe fn task_behind(py: Python<'_>, callable: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let Some(signs) = SIGNS.get(py) else { return ptr::null_mut() };
+    // SAFETY: as the caller promises. In a step the task stands where it stood in another of the same type, and in a builtin
+    // method the object whose it is; only an object's type is asked.
+    unsafe {
+        let is_step = ptr::eq(ffi::Py_TYPE(callable).cast(), signs.step_class.as_ptr());
+        let place = if is_step { signs.places.task_of_step } else { signs.places.task_of_wakeup };
+        let Some(place) = place else { return ptr::null_mut() };
+        let task: *mut ffi::PyObject = *callable.byte_add(place).cast();
+        // A future may have told an object of ours that it is done, and not a task.
+        if is_step || is_task(py, task) { task } else { ptr::null_mut() }
+    }
+}
+
+/// Whether it is a task of C.
+///
+/// # Safety
+/// A living object.
+#[inline]
+unsafe fn is_task(py: Python<'_>, object: *mut ffi::PyObject) -> bool {
+    let Ok(imports) = imports(py) else { return false };
+    // SAFETY: as the caller promises; `_asyncio.Task` is a type.
+    unsafe { ffi::PyObject_TypeCheck(object, imports.task.as_ptr().cast()) != 0 }
+}
+
+/// What a weak reference refers to, borrowed; null, or None's address, if that is gone or cannot be told.
+#[inline]
+pub fn referent(reference: &Py<PyAny>, py: Python<'_>) -> *mut ffi::PyObject {
+    match SIGNS.get(py).and_then(|signs| signs.places.referent) {
+        // SAFETY: a weak reference, in which the referent stands where it stood in another.
+        Some(place) => unsafe { *reference.as_ptr().byte_add(place).cast() },
+        None => ptr::null_mut(),
+    }
+}
+
+/// What stands for a task's name in it: a string, or the number that makes it `Task-7`. None if only `get_name()` tells.
+pub fn name_of<'py>(task: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = task.py();
+    let place = SIGNS.get(py)?.places.name_of_task.filter(|_| cfg!(not(Py_GIL_DISABLED)))?;
+    // SAFETY: a task of C, in which the name stands where it stood in another; null if it has none.
+    unsafe {
+        if !is_task(py, task.as_ptr()) {
+            return None;
+        }
+        Bound::from_borrowed_ptr_or_opt(py, *task.as_ptr().byte_add(place).cast())
     }
 }
 
@@ -136,9 +210,12 @@ impl BareCall {
         // Bound from here on: each `Py` would ask whether the thread is attached when it goes.
         let (callable, context) = (self.callable.into_bound(py), self.context.into_bound(py));
         let future = self.future.map(|future| future.into_bound(py));
-        let ran = run_in(py, &context, || match &future {
-            None => call::call_alone(&callable),
-            Some(future) => call::call_with(&callable, future),
+        let ran = run_in(py, &context, || {
+            let _current = current::Step::begin(&callable);
+            match &future {
+                None => call::call_alone(&callable),
+                Some(future) => call::call_with(&callable, future),
+            }
         });
         let Err(error) = ran else { return Ok(()) };
         match the_loop() {
@@ -183,7 +260,7 @@ impl BareCall {
             if self.future.is_some() {
                 ffi::PyCFunction_GetSelf(callable)
             } else {
-                *callable.byte_add(SIGNS.get(py)?.task_offset?).cast()
+                *callable.byte_add(SIGNS.get(py)?.places.task_of_step?).cast()
             }
         })
     }

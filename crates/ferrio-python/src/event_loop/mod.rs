@@ -42,6 +42,7 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::core::Core;
+use crate::current;
 use crate::ffi::exit;
 use crate::ffi::guarded::Guarded;
 use crate::imports::{Imports, imports};
@@ -163,6 +164,8 @@ impl Loop {
     }
 
     fn is_running(&self) -> bool {
+        // Perhaps on behalf of a task that begins within another's step.
+        current::forget();
         self.core.is_running()
     }
 

@@ -1,13 +1,15 @@
 //! `Lock`: one task at a time. (The shortest of the primitives: the others are made the same way.)
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::holder::Holder;
 use super::waiters::{OwnLoop, Waiters, join, leave, truth, waiting_attributes, waiting_references};
 use super::{enter_by_methods, follows_methods, leave_by_methods, was_cancelled};
-use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{fastcall, install, install_noargs, noargs};
 use crate::operation::{self, Event, Kind, Outcome, Running, Step};
 
@@ -15,7 +17,10 @@ use crate::operation::{self, Event, Kind, Outcome, Running, Step};
 #[pyclass(subclass, frozen, module = "ferrio._ferrio")]
 pub struct Lock {
     own_loop: OwnLoop,
-    locked: Guarded<bool>,
+    /// Written and read with the interpreter attached.
+    locked: AtomicBool,
+    /// Who has it, while somebody has.
+    holder: Holder,
     waiters: Waiters,
     /// A subclass has its own `acquire` or `release`, which `async with` must call.
     by_methods: bool,
@@ -37,7 +42,7 @@ fn wait(running: &Running<'_>, event: Event) -> Outcome {
         }
         Event::Result => {
             leave(running, &lock.waiters)?;
-            lock.write(py, true);
+            lock.take(py);
             Step::done(py)
         }
         Event::Error(error) => {
@@ -53,12 +58,19 @@ fn wait(running: &Running<'_>, event: Event) -> Outcome {
 
 impl Lock {
     #[inline]
-    pub(super) fn is_locked(&self, py: Python<'_>) -> bool {
-        self.locked.with(py, |locked| *locked)
+    pub(super) fn is_locked(&self, _py: Python<'_>) -> bool {
+        self.locked.load(Relaxed)
     }
 
-    fn write(&self, py: Python<'_>, value: bool) {
-        self.locked.with(py, |locked| *locked = value);
+    /// It belongs to whoever runs.
+    #[inline]
+    fn take(&self, py: Python<'_>) {
+        self.locked.store(true, Relaxed);
+        self.holder.take(py);
+    }
+
+    pub(super) fn holder(&self) -> &Holder {
+        &self.holder
     }
 
     /// Takes a lock that is free and that nobody waits for.
@@ -67,7 +79,7 @@ impl Lock {
         if self.is_locked(py) || !self.waiters.all_are_cancelled(py)? {
             return Ok(false);
         }
-        self.write(py, true);
+        self.take(py);
         Ok(true)
     }
 
@@ -102,9 +114,10 @@ impl Lock {
     }
 
     pub(super) fn release(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.locked.with(py, std::mem::take) {
+        if !self.is_locked(py) {
             return Err(PyRuntimeError::new_err("Lock is not acquired."));
         }
+        self.locked.store(false, Relaxed);
         self.waiters.wake_first(py, true)
     }
 }
@@ -149,7 +162,8 @@ impl Lock {
     ) -> PyResult<Self> {
         Ok(Lock {
             own_loop: OwnLoop::default(),
-            locked: Guarded::new(false),
+            locked: AtomicBool::new(false),
+            holder: Holder::default(),
             waiters: Waiters::default(),
             by_methods: follows_methods(class)?,
         })
@@ -164,7 +178,8 @@ impl Lock {
 
     #[setter(_locked)]
     fn set_locked(&self, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.write(value.py(), value.is_truthy()?);
+        self.locked.store(value.is_truthy()?, Relaxed);
+        self.holder.forget(value.py());
         Ok(())
     }
 }

@@ -66,7 +66,13 @@ impl Waiters {
     }
 
     /// Wakes the one who has waited longest, unless it is woken already; it stays until it leaves by itself.
+    #[inline]
     pub fn wake_first(&self, py: Python<'_>, result: bool) -> PyResult<()> {
+        if self.is_empty(py) { Ok(()) } else { self.wake_one(py, result) }
+    }
+
+    #[inline(never)]
+    fn wake_one(&self, py: Python<'_>, result: bool) -> PyResult<()> {
         match self.some(py).and_then(|deque| deque.first(py)) {
             Some(first) => wake(&first, &truth(py, result)).map(drop),
             None => Ok(()),
@@ -99,7 +105,13 @@ impl Waiters {
     }
 
     /// Whether there is nobody, or nobody who has not been cancelled.
+    #[inline]
     pub fn all_are_cancelled(&self, py: Python<'_>) -> PyResult<bool> {
+        if self.is_empty(py) { Ok(true) } else { self.each_is_cancelled(py) }
+    }
+
+    #[inline(never)]
+    fn each_is_cancelled(&self, py: Python<'_>) -> PyResult<bool> {
         if let Some(deque) = self.some(py) {
             for waiter in deque.bind(py).try_iter()? {
                 if !futures::is_cancelled(&waiter?)? {

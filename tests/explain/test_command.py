@@ -506,3 +506,43 @@ def test_the_examples_of_the_tutorial(tmp_path):
 def test_json_lines_are_json_and_nothing_else(program):
     ran = explain("--json", "--fast", program(SIMPLE))
     assert ran.stderr == "" and [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+LOCK = """
+    import asyncio
+
+    async def takes(lock, ends):
+        await lock.acquire()
+        if not ends:
+            await asyncio.sleep(1)
+            lock.release()
+
+    async def waits(lock):
+        async with asyncio.timeout(2):
+            async with lock:
+                pass
+
+    async def main():
+        for ends in (False, True):
+            lock = asyncio.Lock()
+            taker = asyncio.create_task(takes(lock, ends), name="ending" if ends else None)
+            await asyncio.sleep(0)
+            if ends:
+                await taker
+                del taker
+            try:
+                await waits(lock)
+            except TimeoutError:
+                pass
+
+    asyncio.run(main())
+"""
+
+
+def test_who_has_taken_a_lock_with_acquire(program):
+    told = [event for event in events_of("--fast", program(LOCK)) if "gives the thread back" in event.get("text", "")]
+    locks = [(event["text"], event["waits"]["of"][0]) for event in told if event["waits"]["kind"] == "any"]
+    (held, first), (left, second) = locks
+    assert "takes has the lock, so it gives" in held and "when takes releases it, or by timer" in held
+    assert "ending has finished without releasing the lock" in left and "when somebody else releases it" in left
+    assert "finished" not in first and second["finished"] is True

@@ -61,7 +61,7 @@ def keep_the_lock():
 
 
 async def lock():
-    the_lock = asyncio.Lock()
+    the_lock = ferrio.Lock()
 
     async def takes():
         await the_lock.acquire()

@@ -13,7 +13,7 @@ INCIDENTS = [
     ("blocking_call", "blocking-call", 2, "in blocking_call()"),
     ("cpu_loop", "cpu-loop", 2, "in count_for_ever()"),
     ("gil", "gil", 2, "in keep_the_lock()"),
-    ("lock", "lock", 1, "No task is inside of it"),
+    ("lock", "lock", 1, "taker, which has finished without releasing it"),
     ("lost_future", "lost-future", 1, "in waits()"),
     ("stuck_peer", "stuck-peer", 1, "127.0.0.1:"),
     ("executor_full", "executor-full", 1, "sleep"),

@@ -1,4 +1,4 @@
-"""Who could end a wait: the calls in executors, timeouts, and locks that were taken with `acquire()`."""
+"""Who could end a wait: the calls in executors, timeouts, and who has a lock."""
 
 import asyncio
 import concurrent.futures
@@ -109,6 +109,117 @@ def test_a_lock_that_was_taken_with_acquire(module):
     known = waits({"takes": takes(), "enters": enters(), "acquires": acquires()})
     for name in ("enters", "acquires"):
         wait, end = known[name]
-        assert wait["kind"] == "lock" and wait["holder"] is None
-        assert wait["in_hand"] == ["takes"]
-        assert end.endswith("Besides those who wait, takes has it in hand.")
+        assert wait["kind"] == "lock"
+        if module is ferrio:
+            assert end == "takes, which took it with acquire(), by releasing it."
+            ((file, _, function),) = wait["at"]
+            assert file == __file__ and function.endswith("takes")
+        else:
+            assert wait["holder"] is None
+            assert wait["in_hand"] == ["takes"]
+            assert end.endswith("Besides those who wait, takes has it in hand.")
+
+
+def held(take, kind=ferrio.Lock, **others):
+    """Who could end the wait for a lock that ``take(lock)`` has taken somehow, while ``others`` do what they do with it."""
+    made = []
+
+    async def taker():
+        made.append(kind())
+        await take(made[0])
+
+    async def waiter():
+        await asyncio.sleep(0.03)
+        async with made[0]:
+            pass
+
+    coroutines = {name: other(made) for name, other in others.items()}
+    return waits({"taker": taker(), **coroutines, "waiter": waiter()})["waiter"]
+
+
+def test_a_lock_is_held_by_who_took_it_last():
+    async def take(lock):
+        await lock.acquire()
+        await asyncio.sleep(100)
+
+    async def releases(locks):
+        await asyncio.sleep(0)
+        locks[0].release()
+
+    async def takes(locks):
+        await locks[0].acquire()
+        await asyncio.sleep(100)
+
+    assert held(take, takes=takes, releases=releases)[1].startswith("takes, which took it with acquire()")
+
+
+def test_whoever_is_inside_of_a_lock_ends_it_by_leaving():
+    async def take(lock):
+        async with lock:
+            await asyncio.sleep(100)
+
+    assert held(take)[1] == held(take, kind=ferrio.Condition)[1] == "taker, which is inside of it, by leaving it."
+
+
+def test_the_lock_of_a_condition_was_taken_with_acquire():
+    async def take(condition):
+        await condition.acquire()
+        await asyncio.sleep(100)
+
+    assert held(take, kind=ferrio.Condition)[1].startswith("taker, which took it with acquire()")
+
+
+@pytest.mark.parametrize("name", ["its own", "Task-7"])
+def test_a_task_has_finished_without_releasing_its_lock(name):
+    async def take(lock):
+        # Nobody keeps the task, so it is gone when somebody looks.
+        task = asyncio.create_task(lock.acquire())
+        task.set_name(name)
+        await task
+
+    assert held(take)[1] == f"{name}, which has finished without releasing it: another task would have to."
+
+
+def test_a_task_without_a_name_has_finished_without_releasing_its_lock():
+    names = []
+
+    async def acquires(lock):
+        await lock.acquire()
+
+    async def take(lock):
+        task = asyncio.create_task(acquires(lock))
+        await task
+        names.append(task.get_name())
+
+    assert held(take)[1].startswith(names[0] + ", which has finished without releasing it")
+
+
+def test_a_task_waits_for_a_lock_that_it_has():
+    async def twice(lock):
+        await lock.acquire()
+        await lock.acquire()
+
+    wait, end = waits({"twice": twice(ferrio.Lock())})["twice"]
+    assert wait["held"] == "itself" and end.startswith("It has taken it already")
+
+
+def test_a_lock_was_taken_outside_of_any_task():
+    async def take(lock):
+        def acquire():
+            with contextlib.suppress(StopIteration):
+                lock.acquire().send(None)
+
+        asyncio.get_running_loop().call_soon(acquire)
+        await asyncio.sleep(0)
+
+    assert held(take)[1] == "Whoever took it outside of any task, by releasing it."
+
+
+def test_a_lock_was_taken_by_setting_its_attribute():
+    async def take(lock):
+        await lock.acquire()
+        lock._locked = True
+        await asyncio.sleep(100)
+
+    wait, end = held(take)
+    assert wait["holder"] is None and end.endswith("Besides those who wait, taker has it in hand.")

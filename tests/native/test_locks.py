@@ -2,15 +2,19 @@
 
 import asyncio
 import collections
+import concurrent.futures
+import contextlib
 import copy
 import gc
 import inspect
 import math
 import pickle
+import sys
 import weakref
 
 import ferrio
 import pytest
+from ferrio import _ferrio
 
 MAKERS = {
     "Lock": lambda namespace: namespace.Lock(),
@@ -372,3 +376,141 @@ def test_the_end_of_a_task_group_finds_every_waiter(namespace, run):
         assert await asyncio.wait_for(lock.acquire(), 1)
 
     run(main())
+
+
+# --- who has a lock -------------------------------------------------------------------------------------------------------------------
+
+
+async def take_turns(lock, task_count=5, turns=20):
+    """Tasks that take the lock one after the other, and find each time that it knows by whom."""
+    found = []
+
+    async def one():
+        for turn in range(turns):
+            if turn % 2:
+                await lock.acquire()
+            else:
+                await lock.__aenter__()
+            found.append(_ferrio.lock_holder(lock)[0] is asyncio.current_task())
+            await asyncio.sleep(0)
+            found.append(_ferrio.lock_holder(lock)[0] is asyncio.current_task())
+            lock.release()
+            found.append(_ferrio.lock_holder(lock) is None)
+            if turn % 3:
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*(asyncio.create_task(one()) for _ in range(task_count)))
+    return len(found) == 3 * task_count * turns and all(found)
+
+
+class Derived(ferrio.EventLoop):
+    pass
+
+
+class OwnTask(asyncio.Task):
+    pass
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("new_loop", [ferrio.EventLoop, Derived, asyncio.SelectorEventLoop])
+def test_a_lock_knows_who_has_it(new_loop, debug):
+    with asyncio.Runner(loop_factory=new_loop, debug=debug) as runner:
+        assert runner.run(take_turns(ferrio.Lock()))
+
+
+def test_a_lock_knows_which_task_of_a_users_class_has_it():
+    async def main():
+        asyncio.get_running_loop().set_task_factory(lambda loop, coro, **keywords: OwnTask(coro, loop=loop, **keywords))
+        return await take_turns(ferrio.Lock())
+
+    assert ferrio.run(main())
+
+
+def test_locks_of_loops_in_many_threads_know_who_has_them():
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        switching = sys.getswitchinterval()
+        sys.setswitchinterval(1e-5)
+        try:
+            results = [pool.submit(lambda: ferrio.run(take_turns(ferrio.Lock(), 5, 200))) for _ in range(4)]
+            assert all(result.result() for result in results)
+        finally:
+            sys.setswitchinterval(switching)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
+@pytest.mark.parametrize("directly", [False, True])
+def test_a_lock_knows_which_eager_task_has_it(directly):
+    lock = ferrio.Lock()
+
+    def holder():
+        return _ferrio.lock_holder(lock)[0]
+
+    async def inner():
+        await lock.acquire()
+        eagerly = holder() is asyncio.current_task()
+        await asyncio.sleep(0)
+        lock.release()
+        await lock.acquire()
+        later = holder() is asyncio.current_task()
+        lock.release()
+        return eagerly, later
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        if not directly:
+            loop.set_task_factory(asyncio.eager_task_factory)
+        await lock.acquire()
+        own = [holder() is asyncio.current_task()]
+        lock.release()
+        task = asyncio.Task(inner(), loop=loop, eager_start=True) if directly else asyncio.create_task(inner())
+        own.append(holder() is task)
+        results = await task
+        await lock.acquire()
+        return [*own, *results, holder() is asyncio.current_task()]
+
+    assert all(ferrio.run(main()))
+
+
+def test_a_lock_does_not_keep_the_task_that_has_it():
+    async def main():
+        lock = ferrio.Lock()
+
+        async def fails():
+            await lock.acquire()
+            raise ValueError("with the lock in its hands")
+
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+        task = asyncio.create_task(fails(), name="failing")
+        await asyncio.wait([task])
+        reference = weakref.ref(task)
+        del task
+        await asyncio.sleep(0)
+        gc.collect()
+        assert reference() is None and told == ["Task exception was never retrieved"]
+        assert _ferrio.lock_holder(lock) == (None, "failing")
+        lock.release()
+        assert _ferrio.lock_holder(lock) is None
+
+    ferrio.run(main())
+
+
+def test_a_lock_that_no_task_has_taken_says_so():
+    async def main():
+        lock = ferrio.Lock()
+
+        def outside():
+            with contextlib.suppress(StopIteration):
+                lock.acquire().send(None)
+            holders.append(_ferrio.lock_holder(lock))
+
+        holders = []
+        asyncio.get_running_loop().call_soon(outside)
+        await asyncio.sleep(0)
+        lock.release()
+        await asyncio.to_thread(outside)
+        lock._locked = True
+        holders.append(_ferrio.lock_holder(lock))
+        return holders
+
+    assert ferrio.run(main()) == [(None, None), (None, None), None]

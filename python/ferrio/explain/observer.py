@@ -14,7 +14,7 @@ from .descriptors import Descriptors
 from .sleep import Sleep
 from .steps import Steps, task_of, told
 from .timers import Timers
-from .waits import Waits
+from .waits import Waits, taker
 
 #: asyncio's own coroutines that it runs as tasks without being asked to.
 _ERRANDS = {"shutdown_asyncgens", "shutdown_default_executor", "_cancel_all_tasks"}
@@ -85,13 +85,22 @@ class Observer(Steps):
         return not life.inner or self.recorder.everything
 
     def holder(self, lock):
-        """The number of the task that is inside of ``async with lock``; None if that cannot be seen."""
+        """The number of the task that has a lock (None if that cannot be seen), and whether it has finished."""
+        task, name = taker(lock) or (None, None)
+        if name is not None and task is None:
+            return {"holder": self.recorder.called.get(name), "finished": True}
+        life = self.life(task) if task is not None else self._inside(lock)
+        number = life.number or None if life is not None else None
+        return {"holder": number, "finished": True} if task is not None and task.done() else {"holder": number}
+
+    def _inside(self, lock):
+        """The life of the task that is inside of ``async with lock``."""
         for life in self.lives():
             task = life.task()
             if task is None or life is self.current or life.subject == id(lock) or not life.number:
                 continue
             if mistakes.is_inside(task, lock):
-                return life.number
+                return life
         return None
 
     # --- the ready queue ---------------------------------------------------------------------------------------------

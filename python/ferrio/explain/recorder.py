@@ -76,6 +76,7 @@ class Recorder:
         self.places = Places()
         self.sentences = Sentences()
         self.bill = Bill()
+        self.called = {}  # what asyncio calls a task, `Task-7` → its number in the story
         self.lives = {}  # id of a task → Life, while the task lives
         self.names = {}  # number → name
         self._taken = {}  # base name → how many have it
@@ -242,6 +243,8 @@ class Recorder:
         life.name = self._name(task, life.inner) if task is not None else f"task {life.number}"
         if life.number:
             self.names[life.number] = life.name
+            if isinstance(task, asyncio.Task):
+                self.called[task.get_name()] = life.number
 
     def _died(self, key, life):
         if self.lives.get(key) is life:

@@ -227,6 +227,8 @@ class Sentences(Reckoning):
                 return "not everything in the queue is done"
             case "lock":
                 holder = self._names.get(wait["holder"])
+                if wait.get("finished"):
+                    return f"{holder or 'a task'} has finished without releasing the lock"
                 return f"{holder} has the lock" if holder else "the lock is taken"
             case "semaphore":
                 return "no place is free"
@@ -277,6 +279,8 @@ class Sentences(Reckoning):
                 return f"when child process {wait['pid']} has ended"
             case "lock":
                 holder = self._names.get(wait["holder"])
+                if wait.get("finished"):
+                    return "when somebody else releases it"
                 return f"when {holder} releases it" if holder else "when it is released"
             case "nobody":
                 return f"by nobody, for {wait['on']} goes on until it is closed or cancelled"

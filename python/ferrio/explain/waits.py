@@ -9,6 +9,7 @@ import gc
 import types
 import weakref
 
+from .. import _ferrio
 from . import places
 from .copies import socket_at
 
@@ -59,6 +60,18 @@ def entered(coroutine):
     for way, following in zip(held, [*held[1:], None]):
         if type(way) in METHODS and way.__name__ == "__aexit__":
             yield getattr(way, "__self__", following)
+
+
+def lock_of(subject):
+    """A condition's lock; else the subject itself."""
+    return subject._lock if issubclass(type(subject), asyncio.Condition) else subject
+
+
+def taker(subject):
+    """Which task has taken a lock: (the task, or None if it is gone; its name), (None, None) if none has, None if the lock
+    does not say."""
+    lock = lock_of(subject)
+    return _ferrio.lock_holder(lock) if issubclass(type(lock), _ferrio.Lock) else None
 
 
 class Stand:
@@ -177,7 +190,7 @@ class Waits:
         return self._observer.timers.wait(stand.future) or {"kind": "turn"}
 
     def _lock(self, stand, lock, calls):
-        return {"kind": "lock", "on": _name(lock), "holder": self._observer.holder(lock)}
+        return {"kind": "lock", "on": _name(lock), **self._observer.holder(lock)}
 
     def _semaphore(self, stand, semaphore, calls):
         return {"kind": "semaphore", "on": _name(semaphore), "holder": None}

@@ -19,7 +19,7 @@ import weakref
 
 from .. import _ferrio
 from ..explain import places
-from ..explain.waits import METHODS, Stand, Waits, chain, entered, frame_of, leaves
+from ..explain.waits import METHODS, Stand, Waits, chain, entered, frame_of, leaves, lock_of, taker
 from . import resources
 
 #: How deep a chain of coroutines is looked at.
@@ -265,8 +265,7 @@ class _Here:
             task = reference()
             if task is not None:
                 inside, entering = _doors(task)
-                links = itertools.islice(chain(task.get_coro()), _DEEP)
-                for lock in inside | entering | {id(held) for held in _held(links, _LOCKS)}:
+                for lock in inside | entering | {id(held) for held in _held(_links(task), _LOCKS)}:
                     self._users.setdefault(lock, []).append(reference)
 
     # --- for Waits ---------------------------------------------------------------------------------------------------
@@ -282,28 +281,44 @@ class _Here:
         return task.get_name()[:64]
 
     def holder(self, lock):
+        """Nothing yet: see :meth:`_complete_lock`, which knows who waits."""
+        return {"holder": None}
+
+    def _holder(self, waiting, lock):
+        """Who has a lock: ``holder``, its name; ``held``, how; ``at``, where it stands."""
+        known = taker(lock)
+        if known is None:
+            inside = self._inside(lock)
+            return {"holder": inside.get_name()[:64], "held": "inside"} if inside is not None else {"holder": None}
+        task, name = known
+        if name is None:
+            return {"holder": None, "held": "outside"}
+        if task is None or task.done():
+            return {"holder": name[:64], "held": "finished"}
+        if task is waiting:
+            return {"holder": task.get_name()[:64], "held": "itself"}
+        how = "inside" if any(lock_of(each) is lock_of(lock) for each in _entered(task)) else "acquired"
+        return {"holder": task.get_name()[:64], "held": how, "at": _stack(task)[-1:]}
+
+    def _inside(self, lock):
         """The task that is inside of ``async with lock``, among those that are looked at."""
         for reference in self._users.get(id(lock), ())[:_USERS]:
             task = reference()
             if task is not None and id(lock) in _doors(task)[0]:
-                return task.get_name()[:64]
+                return task
         return None
 
     # --- a task ------------------------------------------------------------------------------------------------------
 
     def describe(self, task, queues):
         coroutine = task.get_coro()
-        links = list(itertools.islice(chain(coroutine), _DEEP))
-        frames = [frame for frame in map(frame_of, links) if frame is not None]
-        stack = [_line(frame) for frame in frames]
-        of_user = [line for line in stack if places.owner(line[0]) in {"user", "package"}]
         about = {
             "name": task.get_name()[:64],
             "coro": (getattr(coroutine, "__qualname__", None) or type(coroutine).__name__)[:100],
-            "stack": of_user or stack[:1],
+            "stack": _stack(task),
         }
         future = getattr(task, "_fut_waiter", None)
-        self._meet_queues(links, about["stack"], queues)
+        self._meet_queues(_links(task), about["stack"], queues)
         if task is self._current:
             return about | {"state": "running", "wait": None}
         if future is None or _is_done(future):
@@ -349,11 +364,11 @@ class _Here:
     def _complete_lock(self, leaf, task, subject):
         leaf["waiters"] = len(getattr(subject, "_waiters", None) or ())
         if leaf["kind"] in {"lock", "semaphore"}:
-            # One at a time, so whoever is inside holds it; of a semaphore there may be several.
-            leaf["holder"] = self.holder(subject)
+            # Of a semaphore there may be several.
+            leaf |= self._holder(task, subject)
             leaf["searched"] = self.is_complete
-            if leaf["holder"] is None:
-                # Taken with acquire(): by whom, nobody writes down. Those who wait for it have not got it.
+            if leaf["holder"] is None and "held" not in leaf:
+                # Taken with acquire(), and it is none of ferrio's. Those who wait for it have not got it.
                 users = [reference() for reference in self._users.get(id(subject), ())[:_USERS]]
                 others = [user for user in users if user not in (None, task) and id(subject) not in _doors(user)[1]]
                 leaf["in_hand"] = [other.get_name()[:64] for other in others[:_NAMED]]
@@ -443,6 +458,22 @@ def _is_look_up(stand, future):
     return not names.isdisjoint({"Loop.getaddrinfo", "Loop.getnameinfo"})
 
 
+def _links(task):
+    return itertools.islice(chain(task.get_coro()), _DEEP)
+
+
+def _entered(task):
+    """The objects inside of whose ``async with`` a task is."""
+    return itertools.chain.from_iterable(map(entered, _links(task)))
+
+
+def _stack(task):
+    """The user's lines at which a task stands, outermost first."""
+    frames = [frame for frame in map(frame_of, _links(task)) if frame is not None]
+    stack = [_line(frame) for frame in frames]
+    return [line for line in stack if places.owner(line[0]) in {"user", "package"}] or stack[:1]
+
+
 def _line(frame):
     code = frame.f_code
     return [code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_qualname]
@@ -451,7 +482,7 @@ def _line(frame):
 def _doors(task):
     """The ids of the objects inside of whose ``async with`` a task is, and of those that it is about to enter."""
     inside, entering = set(), set()
-    for link in itertools.islice(chain(task.get_coro()), _DEEP):
+    for link in _links(task):
         entering.add(id(getattr(link, "_subject", None)))
         if getattr(link, "__qualname__", "") in {"Lock.acquire", "Semaphore.acquire"}:
             # asyncio's own: what it is about is among its variables.
@@ -490,7 +521,7 @@ def _others(reference, task, waits):
     if subject is None or task is None:
         return None
     own = waits[id(subject)]
-    for link in itertools.islice(chain(task.get_coro()), _DEEP):
+    for link in _links(task):
         code = getattr(link, "cr_code", None)
         is_asyncios = code is not None and places.owner(code.co_filename) == "asyncio"
         for held in gc.get_referents(link):

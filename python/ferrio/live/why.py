@@ -2,6 +2,7 @@
 
 import time
 
+from ..explain.waits import leaves
 from . import blocked, command, words
 from .attach import NotThere
 
@@ -113,3 +114,6 @@ def about(task, age):
     what, ends = words.wait(task["wait"], age or 0.0)
     yield f"    waits for {what}"
     yield f"    who could end it: {ends}"
+    for leaf in leaves(task["wait"]):
+        if leaf.get("at"):
+            yield f"    {leaf['holder']} is at {words.place(leaf['at'][-1])}"

@@ -125,12 +125,22 @@ def _job(what, age):
     return f": it has run for {seconds(what['runs'] + age)}" if what.get("runs") is not None else ""
 
 
+#: Who has a lock, and how that ends it.
+_HOLDERS = {
+    "inside": "{}, which is inside of it, by leaving it.",
+    "acquired": "{}, which took it with acquire(), by releasing it.",
+    "finished": "{}, which has finished without releasing it: another task would have to.",
+    "itself": "It has taken it already: a lock cannot be taken twice, so another task would have to release it.",
+    "outside": "Whoever took it outside of any task, by releasing it.",
+}
+
+
 def _lock(what, age):
     on = what.get("on", "Lock")
     holder = what.get("holder")
     waiters = f" ({what['waiters']} wait)" if what.get("waiters", 0) > 1 else ""
-    if holder:
-        return f"a {on}{waiters}", f"{holder}, which is inside of it, by leaving it."
+    if how := _HOLDERS.get(what.get("held")):
+        return f"a {on}{waiters}", how.format(holder)
     if what.get("searched"):
         end = "No task is inside of it: it was taken with acquire(), and has not been released."
         if names := what.get("in_hand"):

@@ -80,9 +80,8 @@ impl Known {
     fn of(task: Option<Bound<'_, PyAny>>) -> PyResult<Self> {
         let Some(task) = task else { return Ok(Known::Outside) };
         // SAFETY: a living object; the result is a new reference, or null with an exception set.
-        let reference = unsafe {
-            Bound::from_owned_ptr_or_err(task.py(), ffi::PyWeakref_NewRef(task.as_ptr(), ptr::null_mut()))?
-        };
+        let reference =
+            unsafe { Bound::from_owned_ptr_or_err(task.py(), ffi::PyWeakref_NewRef(task.as_ptr(), ptr::null_mut()))? };
         let name = step::name_of(&task).map_or_else(|| task.call_method0(intern!(task.py(), "get_name")), Ok)?;
         Ok(Known::Task { task: reference.unbind(), name: name.unbind() })
     }

@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 import sys
+import time
 import warnings
 
 import pytest
@@ -112,6 +113,20 @@ def test_ipv6(run, address):
         port = client.get_extra_info("socket").getsockname()[1]
         assert sender == ("::1", port, 0, 0)
         await closed(server, client)
+
+    run(main)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.10.99", "127.100.109.255"])
+def test_a_sender_is_called_what_its_socket_is(run, host):
+    async def main(loop):
+        server, protocol = await endpoint(loop, local_addr=ANY)
+        with socket.socket(type=socket.SOCK_DGRAM) as plain:
+            plain.bind((host, 0))
+            plain.sendto(b"x", server.get_extra_info("sockname"))
+            assert (await protocol.until("received"))[2] == plain.getsockname()
+        await closed(server)
 
     run(main)
 
@@ -242,6 +257,30 @@ def test_a_flood_of_datagrams_leaves_room_for_other_descriptors_and_for_stop(run
             loop.remove_reader(mine)
             while len(received) < 100:
                 await asyncio.sleep(0)
+        server.close()
+        await turns()
+
+    run(main)
+
+
+def test_slow_datagrams_leave_room_for_timers(run):
+    async def main(loop):
+        received = []
+        seen = loop.create_future()
+
+        class Protocol(asyncio.DatagramProtocol):
+            def datagram_received(self, data, addr):
+                if not received:
+                    loop.call_later(0.001, lambda: seen.set_result(len(received)))
+                received.append(data)
+                # Longer than the coarsest clock's tick.
+                time.sleep(0.02)
+
+        server, _ = await loop.create_datagram_endpoint(Protocol, local_addr=ANY)
+        with socket.socket(type=socket.SOCK_DGRAM) as plain:
+            for _ in range(10):
+                plain.sendto(b"x", server.get_extra_info("sockname"))
+        assert await seen == 2
         server.close()
         await turns()
 

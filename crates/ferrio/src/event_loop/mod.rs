@@ -193,6 +193,11 @@ impl<H: Host> Engine<H> {
         !self.stopping.get() && self.ready.with(|ready| ready.is_empty()) && self.remote.inbox.is_empty()
     }
 
+    /// Whether the operating system was asked for news a moment ago: less than a few milliseconds.
+    pub fn has_looked_lately(&self) -> bool {
+        self.clock.tick() == self.polled_at.get().1
+    }
+
     /// What other threads need to reach this loop.
     pub fn remote(&self) -> &Arc<Remote<H::Job>> {
         &self.remote

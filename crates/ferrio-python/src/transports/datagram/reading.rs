@@ -17,8 +17,8 @@ use crate::errors::{must_wait, os_error, unless_it_must_wait};
 use crate::ffi::call::call_method;
 use crate::transports::address::RawAddress;
 
-/// How many datagrams are read without a look at anything else.
-const AT_ONCE: u32 = 16;
+/// How many datagrams are read without a look at anything else; fewer where that takes milliseconds.
+const AT_ONCE: u32 = 64;
 
 /// After a look in vain for a second datagram, so many pieces of news stand for one.
 const SINGLE: u8 = 16;
@@ -81,7 +81,8 @@ impl DatagramTransport {
     fn may_go_on(&self, state: &State) -> PyResult<bool> {
         let single = state.single.get();
         state.single.set(single.saturating_sub(1));
-        Ok(single == 0 && self.core.engine()?.is_idle())
+        let engine = self.core.engine()?;
+        Ok(single == 0 && engine.is_idle() && engine.has_looked_lately())
     }
 
     /// One datagram and its sender; `None` if there is none.

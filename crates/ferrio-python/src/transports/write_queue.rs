@@ -14,6 +14,10 @@ use pyo3::types::PyBytes;
 /// long before.
 const CHUNKS_PER_WRITE: usize = 64;
 
+/// Several chunks that are no more bytes than this together are copied side by side and leave in a plain write: a vectored
+/// one takes 180 ns more of the kernel's time (130 ns at this size, nothing at 10 KiB).
+const JOINED: usize = 4096;
+
 /// What waits to be written. Most connections of most servers wait for their peer: one that has never written has no
 /// more than a pointer here.
 #[derive(Default)]
@@ -49,13 +53,15 @@ impl WriteQueue {
         std::mem::take(self)
     }
 
-    /// One vectored write of as much as the kernel takes. The written chunks are moved to `written`, to be dropped
+    /// One write of as much as the kernel takes. The written chunks are moved to `written`, to be dropped
     /// after the borrow of the queue has ended.
     pub fn write_to(&mut self, py: Python<'_>, fd: RawFd, written: &mut Vec<Py<PyBytes>>) -> io::Result<()> {
         let Some(waiting) = &mut self.0 else { return Ok(()) };
         let count = if waiting.chunks.len() == 1 {
             let first = &waiting.chunks[0].as_bytes(py)[waiting.sent..];
             send(fd, first)?
+        } else if waiting.size <= JOINED {
+            send(fd, &waiting.joined(py, waiting.chunks.len(), waiting.size))?
         } else {
             let mut slices = [io::IoSlice::new(&[]); CHUNKS_PER_WRITE];
             let mut used = 0;
@@ -88,10 +94,7 @@ impl WriteQueue {
         if count == 1 {
             return Some((first.clone_ref(py), waiting.sent));
         }
-        let mut joined = Vec::with_capacity(size);
-        joined.extend_from_slice(&first.as_bytes(py)[waiting.sent..]);
-        waiting.chunks.iter().take(count).skip(1).for_each(|chunk| joined.extend_from_slice(chunk.as_bytes(py)));
-        Some((PyBytes::new(py, &joined).unbind(), 0))
+        Some((PyBytes::new(py, &waiting.joined(py, count, size)).unbind(), 0))
     }
 
     /// `count` bytes have left. Their chunks are moved to `written`, to be dropped after the borrow of the queue has
@@ -104,6 +107,17 @@ impl WriteQueue {
 }
 
 impl Waiting {
+    /// The first `count` chunks, of which `size` bytes have not left.
+    fn joined(&self, py: Python<'_>, count: usize, size: usize) -> Vec<u8> {
+        let mut joined = Vec::with_capacity(size);
+        let mut skip = self.sent;
+        for chunk in self.chunks.iter().take(count) {
+            joined.extend_from_slice(&chunk.as_bytes(py)[skip..]);
+            skip = 0;
+        }
+        joined
+    }
+
     fn advance(&mut self, py: Python<'_>, mut count: usize, written: &mut Vec<Py<PyBytes>>) {
         self.size -= count;
         while let Some(first) = self.chunks.front() {

@@ -1,5 +1,5 @@
-//! Writing: what a turn writes is gathered and leaves in one vectored write before the loop sleeps; asyncio and uvloop
-//! make two sends per HTTP response, and send is three quarters of a server's time. More than the high-water mark is
+//! Writing: what a turn writes is gathered and leaves in one system call before the loop sleeps; asyncio and uvloop make
+//! two per HTTP response, and sending is three quarters of a server's time. More than the high-water mark is
 //! written at once, so that the protocol is paused only if the *kernel's* buffer is full, and writes while the loop
 //! does not run leave at once.
 //!

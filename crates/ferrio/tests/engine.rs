@@ -75,6 +75,46 @@ fn callbacks_that_make_themselves_ready_for_ever_do_not_starve_io() {
 }
 
 #[test]
+fn a_descriptor_that_always_has_news_does_not_starve_others() {
+    let engine = new_loop();
+    let (always, _far) = readable();
+    let (other, mut others_far) = UnixStream::pair().unwrap();
+    engine.watch(always.as_raw_fd(), ReadSide, note("always")).unwrap();
+    engine.watch(other.as_raw_fd(), ReadSide, note("other")).unwrap();
+    for _ in 0..100 {
+        engine.turn(()).unwrap();
+        assert_eq!(written(&engine), ["always"]);
+    }
+    others_far.write_all(b"x").unwrap();
+    for _ in 0..20 {
+        engine.turn(()).unwrap();
+    }
+    assert!(written(&engine).contains(&"other".into()));
+}
+
+#[test]
+fn a_descriptor_that_has_had_news_for_long_is_told_of_nothing_more_once_it_is_read() {
+    let engine = new_loop();
+    let (mut near, mut far) = readable();
+    let timer = || engine.timer(engine.now(), due(note("timer")));
+    for news in [1, 2, 3, 20] {
+        engine.watch(near.as_raw_fd(), ReadSide, note("io")).unwrap();
+        for _ in 0..news {
+            engine.turn(()).unwrap();
+        }
+        assert_eq!(written(&engine), vec!["io"; news]);
+        near.read_exact(&mut [0]).unwrap();
+        for _ in 0..20 {
+            timer();
+            engine.turn(()).unwrap();
+        }
+        assert_eq!(written(&engine), ["timer"; 20]);
+        drop(engine.unwatch(near.as_raw_fd(), ReadSide));
+        far.write_all(b"x").unwrap();
+    }
+}
+
+#[test]
 fn where_no_descriptor_has_had_news_for_long_a_few_turns_share_one_look() {
     fn again(engine: &Engine<Log>) {
         engine.soon(job(again));

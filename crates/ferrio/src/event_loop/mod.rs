@@ -37,6 +37,7 @@ use crate::short::Short;
 use crate::task::Canceller;
 use crate::timers::{TimerId, Timers};
 use recording::Recording;
+use turn::Alone;
 
 /// What the ready queue holds.
 pub(crate) enum Work<J> {
@@ -96,6 +97,8 @@ pub struct Engine<H: Host> {
     stopping: Cell<bool>,
     /// How many looks in a row found news at once; or, below zero, how many waits must go by before the next such look.
     eagerness: Cell<i32>,
+    /// Which descriptor alone had news in the last look.
+    alone: Cell<Alone>,
     /// For how many nanoseconds a wait goes on asking before it sleeps.
     spin: Cell<u64>,
 }
@@ -156,6 +159,7 @@ impl<H: Host> Engine<H> {
             waits: Cell::new(0),
             stopping: Cell::new(false),
             eagerness: Cell::new(0),
+            alone: Cell::default(),
             spin: Cell::new(0),
         })
     }

@@ -226,7 +226,10 @@ impl<H: Host> Engine<H> {
             self.eagerness.set(eagerness + 1);
             return Ok(false);
         }
-        poller.wait(Some(0), events)?;
+        match self.alone.get() {
+            Alone::Again(event) if poller.is_still_readable(split(event.token).0) => events.push(event),
+            _ => poller.wait(Some(0), events)?,
+        }
         let found = !events.is_empty();
         self.eagerness.set(match found {
             true if eagerness < EAGER_LOOKS => eagerness + 1,
@@ -246,20 +249,26 @@ impl<H: Host> Engine<H> {
     }
 
     fn dispatch(&self, cx: H::Cx<'_>, events: &[Event]) {
+        let mut stays = false;
         for event in events {
             let (fd, generation) = split(event.token);
             for direction in [Direction::Read, Direction::Write] {
                 let news = if direction == Direction::Read { event.readable } else { event.writable };
                 if news {
-                    self.tell(cx, fd, generation, direction);
+                    stays = self.tell(cx, fd, generation, direction);
                 }
             }
             self.rearm_reported(fd, generation);
         }
+        self.alone.set(match events {
+            [event] if stays && !event.writable => self.alone.get().then(*event),
+            _ => Alone::Nobody,
+        });
         self.cause.set(Cause::OUTSIDE);
     }
 
-    fn tell(&self, cx: H::Cx<'_>, fd: RawFd, generation: u32, direction: Direction) {
+    /// Whether somebody is told who will be told again.
+    fn tell(&self, cx: H::Cx<'_>, fd: RawFd, generation: u32, direction: Direction) -> bool {
         let cause = Cause::descriptor(fd as i64, direction == Direction::Write);
         let told = self.descriptors.with(|all| {
             let slot = all.get(fd).filter(|slot| slot.generation == generation)?;
@@ -270,13 +279,17 @@ impl<H: Host> Engine<H> {
         });
         // Out of the borrow: who observes the loop hears of it, and may look at what is watched.
         let waiters = match told {
-            Some(Watcher::Always(job)) => return self.enqueue(Work::Host(job), cause),
+            Some(Watcher::Always(job)) => {
+                self.enqueue(Work::Host(job), cause);
+                return true;
+            }
             waiters => waiters,
         };
         for waiter in waiters.into_iter().flat_map(Watcher::into_waiters) {
             self.cause.set(waiter.cause);
             waiter.waker.wake();
         }
+        false
     }
 
     fn fire_timers(&self) {
@@ -296,6 +309,29 @@ impl<H: Host> Engine<H> {
             }
         }
         self.cause.set(Cause::OUTSIDE);
+    }
+}
+
+/// Which descriptor alone had news, of those who are told as long as they have it.
+///
+/// One that had it twice in a row (a reader that takes its bytes piece by piece, say) probably has more, and asking for it
+/// takes two thirds of asking for all: `epoll_wait` with one socket 440 ns, `poll` of it 300. All are asked for again after
+/// [`EAGER_LOOKS`], and whenever it has none.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Alone {
+    #[default]
+    Nobody,
+    Once(Event),
+    Again(Event),
+}
+
+impl Alone {
+    /// This one, after that.
+    fn then(self, event: Event) -> Self {
+        match self {
+            Alone::Once(last) | Alone::Again(last) if last == event => Alone::Again(event),
+            _ => Alone::Once(event),
+        }
     }
 }
 

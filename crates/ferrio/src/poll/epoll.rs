@@ -88,6 +88,14 @@ impl Poller {
         Ok(())
     }
 
+    /// Whether there is something to read from `fd`, which is watched for that, asked for it alone. False if there is other
+    /// news: `wait` tells it.
+    pub fn is_still_readable(&self, fd: RawFd) -> bool {
+        let mut asked = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one entry, which outlives the call; it does not wait.
+        unsafe { libc::poll(&raw mut asked, 1, 0) == 1 && asked.revents == libc::POLLIN }
+    }
+
     /// A handle that ends a wait.
     pub fn waker(&self) -> Waker {
         Waker(self.wake.clone())

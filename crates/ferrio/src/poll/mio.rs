@@ -119,6 +119,11 @@ impl Poller {
         Ok(())
     }
 
+    /// False: here only `wait` can tell.
+    pub fn is_still_readable(&self, _fd: RawFd) -> bool {
+        false
+    }
+
     /// A handle that ends a wait.
     pub fn waker(&self) -> Waker {
         Waker(self.wake.clone())

@@ -8,6 +8,7 @@
 //! | `arm(fd, token, interest, mode, known)` | watches a descriptor, or changes how; `known` says that it is watched |
 //! | `forget(fd)` | stops watching; whether it was watched (a closed descriptor is not, as a rule) |
 //! | `wait(timeout, &mut events)` | sleeps until something happens; `None` is for ever; EINTR is an error of that kind |
+//! | `is_still_readable(fd)` | whether a descriptor still has something to read, if asking for one is cheaper than `wait` |
 //! | `waker()` | a handle that ends `wait` from any thread |
 //!
 //! Events are level-triggered ([`Mode::Level`]: reported on every wait as long as they hold, which is what

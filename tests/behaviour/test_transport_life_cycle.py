@@ -430,6 +430,93 @@ def test_eof_received_returning_false_closes_the_transport_after_its_buffer(run,
 # reading
 
 
+def test_data_has_its_own_size_and_stays_as_it_came(run, sockets):
+    ours, peer = sockets
+    bulk = bytes(n * 7 % 251 for n in range(1_500_000))
+    messages = [b"small", bulk, b"small again", bulk[:100_000], bulk[:20_000], b"x", b"y" * 1_000, bulk, b"the end"]
+
+    pieces = []
+
+    class Protocol(Recorder):
+        def data_received(self, data):
+            pieces.append(data)
+
+    async def main():
+        transport, protocol = await transport_over(ours, Protocol)
+        expected = b""
+        for message in messages:
+            expected += message
+            sending = in_thread(peer.sendall, message)
+            await until(lambda: sum(map(len, pieces)) == len(expected))
+            await sending
+        # No piece is changed by those that came after it, or takes more memory than its bytes do.
+        assert b"".join(pieces) == expected
+        assert all(type(piece) is bytes for piece in pieces)
+        assert [sys.getsizeof(piece) for piece in pieces] == [sys.getsizeof(b"") + len(piece) for piece in pieces]
+        # However much waits, others get their turn soon.
+        assert max(map(len, pieces)) <= 256 * 1024
+        transport.close()
+        await within(protocol.lost)
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [0, 10, 131_072, 262_144, 1_000_000])
+def test_the_end_of_the_stream_comes_after_all_its_data(run, sockets, size):
+    ours, peer = sockets
+    message = bytes(n * 7 % 251 for n in range(size))
+
+    def send():
+        peer.sendall(message)
+        peer.shutdown(socket.SHUT_WR)
+
+    async def main():
+        _transport, protocol = await transport_over(ours)
+        await in_thread(send)
+        assert await within(protocol.lost) is None
+        assert protocol.data == message
+        assert protocol.names[-2:] == ["eof_received", "connection_lost"]
+        assert protocol.names.count("eof_received") == 1
+        assert all(data for _, data in (event for event in protocol.events if event[0] == "data_received"))
+
+    run(main())
+
+
+def test_two_connections_that_flood_take_turns(run):
+    calls = []
+
+    class Protocol(Recorder):
+        def data_received(self, data):
+            calls.append(self)
+            if len(calls) >= 64:
+                self.transport.pause_reading()
+
+    async def main():
+        ends = [socket.socketpair() for _ in range(2)]
+        protocols = []
+        for ours, peer in ends:
+            peer.setblocking(False)
+            _, protocol = await transport_over(ours, Protocol)
+            protocols.append(protocol)
+
+        def refill():
+            for _, peer in ends:
+                fill(peer)
+            if len(calls) < 64:
+                asyncio.get_running_loop().call_soon(refill)
+
+        refill()
+        await until(lambda: len(calls) >= 64)
+        for protocol in protocols:
+            assert calls.count(protocol) >= 16
+            protocol.transport.abort()
+            await within(protocol.lost)
+        for _, peer in ends:
+            peer.close()
+
+    run(main())
+
+
 def test_pause_reading_inside_data_received_stops_before_the_next_read(run, sockets):
     ours, peer = sockets
     message = bytes(n * 7 % 251 for n in range(1_000_000))

@@ -159,6 +159,9 @@ pub fn this_thread() -> usize {
 /// As much as is read from a socket at once, in bytes; asyncio's own figure (`selector_events.max_size`).
 pub const READ_SIZE: usize = 256 * 1024;
 
+/// So many bytes at once are worth an object of their own, made before it is known how many will come next.
+pub const MANY: usize = 16 * 1024;
+
 /// Has glibc keep a few MiB that were freed, for the next read. At first it gives memory back to the system as soon as
 /// 128 KiB are free at the heap's end, and fetches it again page by page: reading 100 KiB messages took three times as
 /// long for it. It adapts itself to what it is asked for, and keeps twice as much as the largest block that came and went.

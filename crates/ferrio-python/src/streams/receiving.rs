@@ -8,12 +8,9 @@ use pyo3::types::PyBytes;
 
 use super::buffer::Buffer;
 use super::reader::StreamReader;
-use crate::core::Core;
+use crate::core::{Core, MANY};
 use crate::ffi::bytes::filled_in_place;
 use crate::transports::write_queue::receive_into;
-
-/// So many bytes at once are worth an object of their own, made before it is known how many will come.
-const MANY: usize = 16 * 1024;
 
 /// As much is read at least, though the reader be full.
 const LEAST: usize = 4 * 1024;

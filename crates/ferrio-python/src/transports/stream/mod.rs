@@ -104,6 +104,8 @@ struct State {
     protocol_paused: Cell<bool>,
     /// Queued writes leave before the loop sleeps.
     gathering: Cell<bool>,
+    /// Much came at once last time: what comes next is read into an object of its own.
+    is_flowing: Cell<bool>,
 }
 
 // With the object around it 224 bytes: a server has one for each connection, and most of those say nothing.
@@ -243,6 +245,7 @@ impl StreamTransport {
             write_watched: Cell::new(false),
             protocol_paused: Cell::new(false),
             gathering: Cell::new(false),
+            is_flowing: Cell::new(false),
         };
         let transport =
             StreamTransport { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };

@@ -20,7 +20,7 @@ def look(program):
 
     async def main():
         loop, memory = asyncio.get_running_loop(), snapshot.Memory()
-        return await program(lambda: json.loads(json.dumps(snapshot.take(loop, memory, *snapshot.ASKED))))
+        return await program(lambda: json.loads(json.dumps(snapshot.take(loop, memory))))
 
     return asyncio.Runner(loop_factory=ferrio.new_event_loop).run(main())
 
@@ -223,7 +223,7 @@ def test_it_is_taken_in_slices_and_holds_on_to_nothing_between_them():
 
         tasks = [asyncio.create_task(sleeps()) for _ in range(150)] + [asyncio.create_task(moves()) for _ in range(3)]
         await asyncio.sleep(0)
-        taking = snapshot.taking(weakref.ref(loop), snapshot.Memory(), *snapshot.ASKED)
+        taking = snapshot.taking(weakref.ref(loop), snapshot.Memory(), True)
         pieces, gone = 0, []
         while True:
             try:

@@ -25,7 +25,7 @@ def waits(coroutines, before=lambda loop: None, after=lambda: None):
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]
         for _ in range(10):
             await asyncio.sleep(0.01)
-        taken = snapshot.take(loop, snapshot.Memory(), *snapshot.ASKED)
+        taken = snapshot.take(loop, snapshot.Memory())
         after()
         for task in tasks:
             task.cancel()

@@ -36,11 +36,11 @@ mod _ferrio {
 
     #[pymodule_export]
     use crate::awaitable::Awaitable;
-    #[pymodule_export]
-    use crate::event_loop::Loop;
     #[cfg(unix)]
     #[pymodule_export]
     use crate::event_loop::numeric_stream_info;
+    #[pymodule_export]
+    use crate::event_loop::{Loop, TimerLook};
     #[pymodule_export]
     use crate::recording::{PageView, SlowSteps, announce_signal, describe, page_folder, page_path, records, requests};
     #[pymodule_export]

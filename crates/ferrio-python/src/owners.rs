@@ -9,6 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ferrio::poll::RawFd;
 use pyo3::prelude::*;
 
+/// A descriptor and its transport.
+pub type Owned<'py> = (RawFd, Bound<'py, PyAny>);
+
 /// The transports of a loop, by their descriptors.
 #[derive(Default)]
 pub struct Owners(Mutex<HashMap<RawFd, Owner>>);
@@ -35,8 +38,23 @@ impl Owners {
         self.lock().get(&fd)?.living(py)
     }
 
-    pub fn all<'py>(&self, py: Python<'py>) -> Vec<(RawFd, Bound<'py, PyAny>)> {
+    pub fn all<'py>(&self, py: Python<'py>) -> Vec<Owned<'py>> {
         self.lock().iter().filter_map(|(fd, owner)| Some((*fd, owner.living(py)?))).collect()
+    }
+
+    /// Those that own the descriptors with `most` numbers from `start` on, in order; and where to go on, `None` after the
+    /// last.
+    pub fn some<'py>(&self, py: Python<'py>, start: usize, most: usize) -> (Option<usize>, Vec<Owned<'py>>) {
+        let (known, end) = (self.lock(), start.saturating_add(most));
+        let owned = |fd: RawFd, owner: &Owner| Some((fd, owner.living(py)?));
+        let mut some: Vec<_> = if most < known.len() {
+            (start..end).filter_map(|fd| owned(fd as RawFd, known.get(&(fd as RawFd))?)).collect()
+        } else {
+            let within = known.iter().filter(|(fd, _)| (start..end).contains(&(**fd as usize)));
+            within.filter_map(|(fd, owner)| owned(*fd, owner)).collect()
+        };
+        some.sort_unstable_by_key(|(fd, _)| *fd);
+        (known.keys().any(|fd| *fd as usize >= end).then_some(end), some)
     }
 }
 

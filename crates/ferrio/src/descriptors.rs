@@ -166,6 +166,17 @@ impl<J> Descriptors<J> {
     pub fn iter(&mut self) -> impl Iterator<Item = (RawFd, &mut Slot<J>)> {
         self.slots.iter_mut().enumerate().map(|(fd, slot)| (fd as RawFd, slot))
     }
+
+    /// Those in `most` places from `start` on; a descriptor's place is its number.
+    pub fn some(&self, start: usize, most: usize) -> impl Iterator<Item = (RawFd, &Slot<J>)> {
+        let places = self.slots.iter().enumerate().skip(start).take(most);
+        places.map(|(fd, slot)| (fd as RawFd, slot))
+    }
+
+    /// After the last place.
+    pub fn end(&self) -> usize {
+        self.slots.len()
+    }
 }
 
 #[cfg(not(unix))]
@@ -180,6 +191,15 @@ impl<J> Descriptors<J> {
 
     pub fn iter(&mut self) -> impl Iterator<Item = (RawFd, &mut Slot<J>)> {
         self.slots.iter_mut().map(|(fd, slot)| (*fd, slot))
+    }
+
+    pub fn some(&self, start: usize, most: usize) -> impl Iterator<Item = (RawFd, &Slot<J>)> {
+        let places = start..start.saturating_add(most);
+        self.slots.iter().filter(move |(fd, _)| places.contains(&(**fd as usize))).map(|(fd, slot)| (*fd, slot))
+    }
+
+    pub fn end(&self) -> usize {
+        self.slots.keys().max().map_or(0, |last| *last as usize + 1)
     }
 }
 

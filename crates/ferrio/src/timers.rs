@@ -36,6 +36,7 @@ struct Deadline {
 
 struct Slot<T> {
     sequence: u64,
+    when: u64,
     value: Option<T>,
 }
 
@@ -73,7 +74,7 @@ impl<T> Timers<T> {
     pub fn insert(&mut self, when: u64, value: T) -> TimerId {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let filled = Slot { sequence, value: Some(value) };
+        let filled = Slot { sequence, when, value: Some(value) };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = filled;
@@ -197,15 +198,36 @@ impl<T> Timers<T> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
-    /// All waiting timers with their deadlines: the earliest of those in the queue and in the heap first.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        let heap = self.heap.iter().map(|Reverse(deadline)| deadline);
-        let deadlines = self.queue.iter().take(1).chain(heap).chain(self.queue.iter().skip(1));
-        deadlines.filter_map(|deadline| {
-            let slot = &self.slots[deadline.slot as usize];
-            let value = slot.value.as_ref().filter(|_| slot.sequence == deadline.sequence)?;
-            Some((deadline.when, value))
-        })
+    /// Shows the timers in at most `most` places from `start` on. Returns where to go on; `None` after the last place. A
+    /// timer stays in its place, so whoever goes on until then, whatever happens meanwhile, sees each once that was set all
+    /// the while.
+    pub fn walk(&self, start: usize, most: usize, mut visit: impl FnMut(TimerId, u64, &T)) -> Option<usize> {
+        let end = start.saturating_add(most).min(self.slots.len());
+        for (place, slot) in self.slots.iter().enumerate().take(end).skip(start) {
+            if let Some(value) = &slot.value {
+                visit(TimerId { sequence: slot.sequence, slot: place as u32 }, slot.when, value);
+            }
+        }
+        (end < self.slots.len()).then_some(end)
+    }
+
+    /// Shows the timers that were set from this place in their order on.
+    pub fn since(&self, sequence: u64, mut visit: impl FnMut(TimerId, u64, &T)) {
+        // The queue is in this order as well.
+        let queued = self.queue.iter().rev().take_while(|deadline| deadline.sequence >= sequence);
+        let others = self.heap.iter().map(|Reverse(deadline)| deadline).filter(|one| one.sequence >= sequence);
+        for &Deadline { when, sequence, slot } in queued.chain(others) {
+            let id = TimerId { sequence, slot };
+            if let Some((_, value)) = self.get(id) {
+                visit(id, when, value);
+            }
+        }
+    }
+
+    /// A waiting timer: its deadline and its value.
+    pub fn get(&self, id: TimerId) -> Option<(u64, &T)> {
+        let slot = self.slots.get(id.slot as usize).filter(|slot| slot.sequence == id.sequence)?;
+        Some((slot.when, slot.value.as_ref()?))
     }
 
     fn is_living(&self, deadline: &Deadline) -> bool {
@@ -274,6 +296,40 @@ mod tests {
             assert!(timers.queue.len() + timers.heap.len() <= COMPACT_ABOVE + 1);
             assert!(timers.slots.len() <= 4);
         }
+    }
+
+    #[test]
+    fn a_walk_in_pieces_sees_once_what_was_set_all_the_while() {
+        let mut timers = Timers::default();
+        let mut stay: Vec<_> = (0..500).map(|n: u64| timers.insert(1_000 + n * 7919 % 500, n)).collect();
+        let begun = timers.upcoming();
+        let (mut seen, mut next, mut round) = (Vec::new(), Some(0), 0);
+        while let Some(start) = next {
+            next = timers.walk(start, 32, |id, when, n| seen.push((id, when, *n)));
+            // Meanwhile some are cancelled, some come due, and others are set: before all that are there, between, after.
+            for place in [round * 5 % stay.len(), 0] {
+                assert!(timers.remove(stay.remove(place)).is_some());
+            }
+            assert!(timers.pop_due(1_000 + round as u64).is_none_or(|(id, ..)| {
+                stay.retain(|one| *one != id);
+                true
+            }));
+            for when in [1_001, 2_100, 10_000] {
+                timers.insert(when, 1_000_000);
+            }
+            round += 1;
+        }
+        assert!(round > 10);
+        let ids: std::collections::HashSet<_> = seen.iter().map(|(id, ..)| *id).collect();
+        assert_eq!(ids.len(), seen.len());
+        assert!(stay.len() > 400 && stay.iter().all(|id| ids.contains(id)));
+        assert!(seen.iter().all(|(_, when, n)| *n == 1_000_000 || *when == 1_000 + n * 7919 % 500));
+        let mut new = 0;
+        timers.since(begun, |id, _, n| {
+            assert!(*n == 1_000_000 && timers.get(id).is_some_and(|(_, n)| *n == 1_000_000));
+            new += 1;
+        });
+        assert!(new > 0 && new == timers.len() - stay.len());
     }
 
     #[test]

@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import functools
 import gc
-import itertools
 import linecache
 import socket
 import struct
@@ -27,8 +26,17 @@ from ..explain.waits import address
 _TCP_INFO, _LAST_SENT, _LAST_RECEIVED, _BYTES = 11, 44, 52, 120
 
 
-#: Calls in line that are looked through, and of which it is said what they call.
-_IN_LINE, _NAMED_IN_LINE = 10_000, 400
+#: Of the transports, and besides of all descriptors twice as many, so many are described: for who asks, and unasked.
+ASKED, UNASKED = 400, 60
+
+#: Descriptors that are looked at in one piece, and that are described in one.
+_WATCHED, _DESCRIBED = 256, 16
+
+#: Calls in line that are looked through, how many of them in one piece, and of how many it is said what they call.
+_IN_LINE, _IN_LINE_PIECE, _NAMED_IN_LINE = 10_000, 256, 400
+
+#: Queues that are looked at in one piece.
+_QUEUES = 256
 
 
 def place(function):
@@ -45,9 +53,29 @@ def place(function):
     return [name[:100], code.co_filename, code.co_firstlineno] if code else [name[:100], None, None]
 
 
-def kinds(groups):
-    """What timers and ready callbacks are: how many are alike, what they call, and when the first is due."""
-    return [{"count": count, "next": round(due, 6), "calls": _calls(job)} for count, due, job in groups]
+class Kinds:
+    """What timers and ready callbacks are: how many are alike, what they call, and when the first is due. Plain data."""
+
+    #: Kinds that are told apart.
+    _MOST = 1000
+
+    def __init__(self):
+        self._known = {}  # what is called → [how many, when the first is due]
+
+    def add(self, groups):
+        """Some more: how many are alike, when the first of them is due, and one of them."""
+        for count, due, job in groups:
+            key = tuple(_calls(job))
+            known = self._known.get(key)
+            if known is not None:
+                known[0] += count
+                known[1] = min(known[1], due)
+            elif len(self._known) < self._MOST:
+                self._known[key] = [count, due]
+
+    def most_frequent(self, now):
+        kinds = sorted(self._known.items(), key=lambda item: -item[1][0])[:12]
+        return [{"count": count, "next": round(due - now, 6), "calls": list(calls)} for calls, (count, due) in kinds]
 
 
 def _calls(job):
@@ -72,61 +100,81 @@ def _calls(job):
 
 
 class Watched:
-    """Which descriptors a loop watches, and for whom; holds on to nobody."""
+    """Which descriptors a loop watches, and for whom; which of them transports own. Plain data; holds on to nobody."""
 
-    def __init__(self, loop):
-        watched = loop._descriptors()
-        self._waiters = {id(who): (fd, direction) for fd, direction, who in watched}
-        self._listening = {fd for fd, _, who in watched if type(who).__name__ == "Listener"}
-        self._connecting = [
-            (fd, direction) for fd, direction, who in watched if getattr(who, "__name__", "") == "sock_connect"
-        ]
+    def __init__(self):
+        #: All numbers, and those that transports own.
+        self.numbers, self.owned = [], []
+        self._waiters = {}  # id of who waits → (number, direction)
+        self._listening = set()
+        self._connecting = None
+        #: Whom to ask whether that is still so.
+        self.loop = None
+
+    def look(self, where):
+        """Looks at those of the loop ``where()``. A generator, as the tasks' is."""
+        start = 0
+        while start is not None:
+            start, found = where()._look_at_descriptors(start, _WATCHED)
+            for fd, transport, waiters in found:
+                self.numbers.append(fd)
+                if transport is not None:
+                    self.owned.append(fd)
+                for direction, who in waiters:
+                    self._waiters[id(who)] = fd, direction
+                    if type(who).__name__ == "Listener":
+                        self._listening.add(fd)
+                    if self._connecting is None and getattr(who, "__name__", "") == "sock_connect":
+                        self._connecting = fd, direction
+            found = transport = waiters = who = None
+            yield
 
     def of(self, waiter):
         """(number, "read" or "write") of what a future waits for, or None."""
-        return self._waiters.get(id(waiter))
+        found = self._waiters.get(id(waiter))
+        if found is None or not any(who is waiter for _, _, waiters in _at(self.loop, found[0]) for _, who in waiters):
+            return None
+        return found
 
     def connecting(self):
         """The same of the first socket that is being connected."""
-        return self._connecting[0] if self._connecting else None
+        return self._connecting
 
     def is_listening(self, fd):
         return fd in self._listening
 
 
-def descriptors(where, most, unread, now):
+def _at(loop, fd):
+    """What a loop says of one descriptor, in a list; an empty one if it has to do with it no more."""
+    return loop._look_at_descriptors(fd, 1)[1]
+
+
+def descriptors(where, watched, is_asked, unread, now):
     """What the loop ``where()`` watches and what its transports own, as plain data; ``unread`` remembers since when bytes
     lie somewhere unread. A generator, as the tasks' is."""
-    known = {}
-    transports = [(fd, weakref.ref(transport)) for fd, transport in where()._transports()]
-    watched = [(fd, direction) for fd, direction, _ in where()._descriptors()]
-    count = len({fd for fd, _ in watched} | {fd for fd, _ in transports})
+    known, most = {}, ASKED if is_asked else UNASKED
+    owned = set(watched.owned)
+    others = [fd for fd in watched.numbers if fd not in owned]
+    chosen = watched.owned[:most]
+    chosen += others[: 2 * most - len(chosen)]
     yield
-    for number, (fd, reference) in enumerate(transports[:most]):
-        transport = reference()
-        if transport is not None:
-            known[fd] = {"fd": fd, "watched": [], "owner": type(transport).__name__} | _of_transport(fd, transport)
-        transport = None
-        if number % 16 == 15:
-            yield
-    others = {fd for fd, _ in watched} - {fd for fd, _ in transports}
-    for number, fd in enumerate(sorted(others)[: 2 * most - len(known)]):
-        known[fd] = {"fd": fd, "watched": [], "owner": "nobody"} | _of_number(fd)
-        if number % 16 == 15:
-            yield
-    for fd, direction, who in where()._descriptors():
-        about = known.get(fd)
-        if about is not None:
-            about["watched"].append(direction)
-            if fd in others:
-                about["owner"] = _owner(who)
-    who = None
+    for start in range(0, len(chosen), _DESCRIBED):
+        for fd in chosen[start : start + _DESCRIBED]:
+            for _, transport, waiters in _at(where(), fd):
+                about = {"fd": fd, "watched": [direction for direction, _ in waiters]}
+                if transport is not None:
+                    about |= {"owner": type(transport).__name__} | _of_transport(fd, transport)
+                else:
+                    about |= {"owner": _owner(waiters[-1][1])} | _of_number(fd)
+                known[fd] = about
+        transport = waiters = None
+        yield
     for fd in [fd for fd in unread if not known.get(fd, {}).get("unread") or "read" in known[fd]["watched"]]:
         del unread[fd]
     for fd, about in known.items():
         if about.get("unread") and "read" not in about["watched"] and about.get("peer"):
             about["unread_since"] = unread.setdefault(fd, now)
-    return {"count": count, "described": list(known.values())}
+    return {"count": len(watched.numbers), "described": list(known.values())}
 
 
 def _owner(who):
@@ -201,10 +249,9 @@ class Executors:
         self._full = weakref.WeakKeyDictionary()  # executor → since when its calls stand in line
 
     def describe(self, loop, now):
-        executors = [loop._default_executor, *loop._executors]
-        frames = sys._current_frames() if any(executors) else {}
-        known = {id(executor): executor for executor in executors if executor is not None}
-        return [self._describe(executor, frames, now) for executor in known.values()]
+        executors = _executors(loop)
+        frames = sys._current_frames() if executors else {}
+        return [self._describe(executor, frames, now) for executor in executors]
 
     def _describe(self, executor, frames, now):
         threads = list(getattr(executor, "_threads", ()) or ())
@@ -231,24 +278,39 @@ class Executors:
 class Jobs:
     """The calls in a loop's executors: for how long they have run, or how many are before them in line. Plain data."""
 
-    def __init__(self, loop):
-        #: By the ids of their futures.
-        self._known = {
-            id(future): {"runs": round(seconds, 3), "calls": place(function)}
-            for future, seconds, function in loop._running_works()
-        }
-        executors = {id(executor): executor for executor in (loop._default_executor, *loop._executors) if executor}
-        for executor in executors.values():
-            queue = getattr(executor, "_work_queue", None)
-            line = _in_line(queue) if queue is not None else []
-            for number, job in enumerate(line, 1):
-                future, function = _parts(job)
-                if future is None:
-                    continue  # cancelled
-                about = {"in_line": number, "of": len(line), "threads": len(executor._threads)}
-                if number <= _NAMED_IN_LINE:
-                    about["calls"] = place(function)
-                self._known[id(future)] = about
+    def __init__(self):
+        self._known = {}  # id of a call's future → about it
+
+    def look(self, where):
+        """Looks at those of the loop ``where()``. A generator, as the tasks' is."""
+        for future, seconds, function in where()._running_works():
+            self._known[id(future)] = {"runs": round(seconds, 3), "calls": place(function)}
+        future = function = None
+        executors = list(map(weakref.ref, _executors(where())))
+        yield
+        for reference in executors:
+            count, last = 0, None
+            while line := _in_line(reference()):
+                # Those in front may have been taken out since the last piece.
+                while count and (count > len(line) or id(line[count - 1]) != last):
+                    count -= 1
+                piece, number = line[count : count + _IN_LINE_PIECE], 0
+                if not piece:
+                    break
+                about = {"of": len(line), "threads": len(getattr(reference(), "_threads", ()))}
+                for number, job in enumerate(piece, count + 1):
+                    self._meet(job, about | {"in_line": number})
+                count, last = number, id(job)
+                line = piece = job = None
+                yield
+
+    def _meet(self, job, about):
+        future, function = _parts(job)
+        if future is None:
+            return  # cancelled
+        if about["in_line"] <= _NAMED_IN_LINE:
+            about["calls"] = place(function)
+        self._known[id(future)] = about
 
     def about(self, future):
         """What is known of the call whose future this is: for how many seconds it "runs", or its place "in_line" "of" so
@@ -261,13 +323,19 @@ class Jobs:
         return known
 
 
-def _in_line(queue):
-    """What is in a SimpleQueue, first in first."""
+def _executors(loop):
+    known = [loop._default_executor, *loop._executors]
+    return list({id(executor): executor for executor in known if executor is not None}.values())
+
+
+def _in_line(executor):
+    """What is in an executor's SimpleQueue, first in first."""
+    queue = getattr(executor, "_work_queue", None)
     held = gc.get_referents(queue)
     for inner in held:
         if type(inner) is list:
             held = inner  # up to 3.12
-    return [job for job in itertools.islice(held, _IN_LINE) if hasattr(job, "run")]
+    return [job for job in held[: _IN_LINE + 1] if job is not type(queue)]
 
 
 def _source(future):
@@ -333,24 +401,28 @@ class Queues:
         known["where"] = known["where"] or where
 
     def describe(self, now):
+        """Those that are in use, as plain data. A generator, as the tasks' is."""
         described = []
-        for queue, known in list(self._known.items()):
-            sizes = known["sizes"]
-            if not sizes or now - sizes[-1][0] >= 0.3:
-                sizes.append((round(now, 3), queue.qsize()))
-                del sizes[:-REMEMBERED_SIZES]
-            if queue.qsize() or queue._getters or queue._putters:
-                described.append(
-                    {
-                        "size": queue.qsize(),
-                        "most": queue.maxsize,
-                        "getters": len(queue._getters),
-                        "putters": len(queue._putters),
-                        "where": known["where"],
-                        "sizes": sizes,
-                    }
-                )
+        references = self._known.keyrefs()
+        for start in range(0, len(references), _QUEUES):
+            for reference in references[start : start + _QUEUES]:
+                queue = reference()
+                if queue is not None:
+                    described += self._describe(queue, self._known[queue], now)
+            queue = None
+            yield
         return sorted(described, key=lambda queue: -queue["size"])[:50]
+
+    def _describe(self, queue, known, now):
+        sizes = known["sizes"]
+        if not sizes or now - sizes[-1][0] >= 0.3:
+            sizes.append((round(now, 3), queue.qsize()))
+            del sizes[:-REMEMBERED_SIZES]
+        if not (queue.qsize() or queue._getters or queue._putters):
+            return []
+        about = {"size": queue.qsize(), "most": queue.maxsize}
+        about |= {"getters": len(queue._getters), "putters": len(queue._putters)}
+        return [about | {"where": known["where"], "sizes": sizes}]
 
 
 REMEMBERED_SIZES = 20

@@ -22,11 +22,7 @@ from .tasks import Tasks
 #: Of what is written here; whoever reads it knows one.
 VERSION = 2
 
-#: Tasks that are described one by one, and tasks that are counted by what they do: for who asks, and unasked.
-ASKED, UNASKED = (400, 200_000), (60, 1_000)
-
-#: Seconds of the loop's time for a slice. (What is done in one piece may take as long again, or longer on 3.14, where
-#: listing the tasks is one piece: 10 ms for 100,000.)
+#: Seconds of the loop's time for a slice. (What is done in one piece may take as long again.)
 SLICE = 0.001
 
 #: Seconds after which what was begun is begun anew: the loop was not running.
@@ -84,8 +80,7 @@ def write(loop):
 
 def _writing(where, memory, is_asked):
     answers = memory.answered
-    described, counted = ASKED if is_asked else UNASKED
-    snapshot = yield from taking(where, memory, described, counted)
+    snapshot = yield from taking(where, memory, is_asked)
     snapshot["asked"] = is_asked
     # What is long is written piece by piece, and as much of it as there is room for.
     room, parts = ROOM - 1024, []
@@ -110,9 +105,9 @@ def _text(data):
     return json.dumps(data, separators=(",", ":")).encode()
 
 
-def take(loop, memory, described, counted):
+def take(loop, memory, is_asked=True):
     """A snapshot as plain data, in one go."""
-    pieces = taking(weakref.ref(loop), memory, described, counted)
+    pieces = taking(weakref.ref(loop), memory, is_asked)
     while True:
         try:
             next(pieces)
@@ -120,13 +115,16 @@ def take(loop, memory, described, counted):
             return stop.value
 
 
-def taking(where, memory, described, counted):
+def taking(where, memory, is_asked):
     """A snapshot of the loop ``where()`` as plain data: a generator that yields after each piece of work."""
     began = time.monotonic()
-    tasks = yield from memory.tasks.look(where, described, counted, memory.queues)
-    descriptors = yield from resources.descriptors(where, described, memory.unread, began)
+    watched = resources.Watched()
+    yield from watched.look(where)
+    tasks, timers = yield from memory.tasks.look(where, watched, is_asked, memory.queues)
+    descriptors = yield from resources.descriptors(where, watched, is_asked, memory.unread, began)
+    queues = yield from memory.queues.describe(began)
     snapshot = _rest(where(), memory, began)
-    snapshot |= {"tasks": tasks, "descriptors": descriptors}
+    snapshot |= {"tasks": tasks, "timers": timers, "descriptors": descriptors, "queues": queues}
     counts = [
         round(began, 3),
         tasks["count"],
@@ -149,16 +147,16 @@ def taking(where, memory, described, counted):
 def _rest(loop, memory, began):
     """What is told in one piece."""
     ready, ready_kinds = loop._look_at_ready()
+    kinds = resources.Kinds()
+    kinds.add(ready_kinds)
     return {
         "version": VERSION,
         "python": sys.version.split()[0],
         "began": began,
         "clock": "virtual" if loop._clock_is_virtual else "real",
         "debug": loop.get_debug(),
-        "timers": memory.tasks.timers,
-        "ready": {"count": ready, "kinds": resources.kinds(ready_kinds)},
+        "ready": {"count": ready, "kinds": kinds.most_frequent(0.0)},
         "executors": memory.executors.describe(loop, began),
-        "queues": memory.queues.describe(began),
         "signals": loop._signals_seen,
         "errors": loop._errors,
         "threads": [[thread.ident, thread.native_id, thread.name[:40]] for thread in threading.enumerate()[:200]],

@@ -6,7 +6,6 @@ may be proxies for others, only types are asked.
 """
 
 import asyncio
-import asyncio.timeouts
 import collections
 import contextlib
 import gc
@@ -17,10 +16,14 @@ import time
 import types
 import weakref
 
-from .. import _ferrio
 from ..explain import places
 from ..explain.waits import METHODS, Stand, Waits, chain, entered, frame_of, leaves, lock_of, taker
 from . import resources
+from .listing import Listed
+from .timers import Timers
+
+#: Tasks that are described one by one, and tasks that are counted by what they do: for who asks, and unasked.
+ASKED, UNASKED = (400, 200_000), (60, 1_000)
 
 #: How deep a chain of coroutines is looked at.
 _DEEP = 30
@@ -32,11 +35,14 @@ _NAMED, _USERS = 20, 50
 #: are counted.
 _DESCRIBED, _COUNTED = 16, 64
 
-#: Groups that are told apart, and tasks that are described once more because they have gone on.
-_GROUPS, _MOVED = 2000, 50
+#: Groups that are told apart.
+_GROUPS = 2000
 
 #: What marks a class that was made by a ``class`` statement; how many attributes are looked at.
 _OF_PYTHON, _ATTRIBUTES = 1 << 9, 50
+
+#: Whatever is of these may hold very many objects, which would all be looked at.
+_LARGE = (asyncio.AbstractEventLoop, dict, list, tuple, set, frozenset, collections.deque)
 
 _LOCKS = (asyncio.Lock, asyncio.Semaphore, asyncio.Condition)
 
@@ -47,29 +53,30 @@ class Tasks:
     """What is remembered of a loop's tasks from one snapshot to the next."""
 
     def __init__(self):
+        self._listed = Listed()
         self._since = {}  # id of a task → (weak reference to what it waits on, when that was first seen)
-        #: What the last look has seen of the timers.
-        self.timers = {"count": 0, "next": None, "kinds": []}
 
-    def look(self, where, described, counted, queues):
-        """The tasks of the loop ``where()``: at most ``described`` one by one, at most ``counted`` by what they do.
+    def look(self, where, watched, is_asked, queues):
+        """The tasks of the loop ``where()``: some one by one, more by what they do; and its timers.
 
         A generator, which yields after each piece of work, and which the loop may go on in between: each task is told of
         as it was at one moment, but not all at the same. It holds on to nothing meanwhile. What it returns is plain data.
         """
         begun = time.monotonic()
-        references, known = _all(where(), counted)
-        looked = len(references)
-        groups, seen, chosen = {}, 0, []
-        while references:
-            seen += _group(references[-_COUNTED:], where(), groups)
-            del references[-_COUNTED:]
+        described, counted = ASKED if is_asked else UNASKED
+        listing = self._listed.listing(where(), counted, is_asked)
+        groups, seen = {}, 0
+        while listing.left(where()):
+            seen += _group(listing.take(where(), _COUNTED), where(), groups, 10 * described)
             yield
-        count = seen if known == looked else known * seen // max(1, looked)
+        count = listing.estimate(seen)
         chosen = _choose(groups, described)
-        here = _Here(where(), [reference for reference, _ in chosen], 5 * counted)
+        timers = Timers(5 * counted)
+        yield from timers.look(where)
+        jobs = resources.Jobs()
+        yield from jobs.look(where)
+        here = _Here(where(), [reference for reference, _ in chosen], watched, timers, jobs)
         here.is_complete = len(chosen) == count
-        self.timers = here.timers.summary
         yield
         for start in range(0, len(chosen), _DESCRIBED):
             here.find_users(start, start + _DESCRIBED)
@@ -78,21 +85,13 @@ class Tasks:
         for start in range(0, len(chosen), _DESCRIBED):
             about += self._describe(chosen[start : start + _DESCRIBED], here, where(), begun, since, queues)
             yield
-        # Those that have gone on in the meantime and wait for something else now: once more, with its timers.
-        moved = [place for place, one in enumerate(about) if one and one.get("moved")][:_MOVED]
-        if moved:
-            here.look_again([chosen[place][0] for place in moved], where(), 5 * counted)
-            again = self._describe([chosen[place] for place in moved], here, where(), begun, since, queues)
-            for place, one in zip(moved, again):
-                about[place] = one
-            yield
         self._since = since
-        return _summary(count, seen, groups, zip(chosen, about))
+        return _summary(count, seen, groups, zip(chosen, about)), timers.summary(where())
 
     def _describe(self, chosen, here, loop, begun, since, queues):
         """Some tasks as plain data, None for those that are over."""
         about = []
-        here.loop = loop
+        here.stand_at(loop)
         for reference, _ in chosen:
             task = reference()
             if task is None or task.done():
@@ -110,8 +109,8 @@ class Tasks:
                 one["since"] = round(first[1], 3)
             about.append(one)
         task = first = None
+        here.stand_at(None)
         here.settle()
-        here.loop = None
         for one in about:
             if one and one["wait"]:
                 one["state"] = _word(one["wait"])
@@ -136,7 +135,6 @@ def _summary(count, seen, groups, described):
     states, about = collections.Counter(), []
     for (_, group), one in described:
         if one is not None:
-            one.pop("moved", None)
             group["states"][one["state"]] += 1
             if one["stack"]:
                 group["lines"][tuple(one["stack"][-1])] += 1
@@ -151,26 +149,15 @@ def _summary(count, seen, groups, described):
     return {"count": count, "counted": seen, "states": dict(states), "groups": result[:60], "described": about}
 
 
-def _all(loop, most):
-    """References to at most ``most`` tasks, of which some may belong to other loops or be over; and how many there are."""
-    if sys.version_info >= (3, 14):
-        # One list of all of them, made in C: there is no other way to them.
-        tasks = asyncio.all_tasks(loop)
-        return [weakref.ref(task) for task in itertools.islice(tasks, most)], len(tasks)
-    sets = [getattr(asyncio.tasks, name, None) for name in ("_all_tasks", "_scheduled_tasks")]
-    data = next((known.data for known in sets if hasattr(known, "data")), ())
-    return list(itertools.islice(data, most)), len(data)
-
-
-def _group(references, loop, groups):
-    """Adds tasks to the groups of those that do the same: the codes of their coroutines, and what the last one awaits.
+def _group(tasks, loop, groups, most):
+    """Adds tasks to the groups of those that do the same: the codes of their coroutines, and what the last one awaits. A
+    group remembers its share of ``most`` tasks, and at least one.
 
     Returns how many of them belong to the loop and are not over.
     """
     count = 0
-    for reference in references:
-        task = reference()
-        if task is None or task.done() or task.get_loop() is not loop:
+    for task in tasks:
+        if task.done() or task.get_loop() is not loop:
             continue
         count += 1
         key = _doing(task)
@@ -186,8 +173,8 @@ def _group(references, loop, groups):
                 "lines": collections.Counter(),
             }
         group["count"] += 1
-        if len(group["tasks"]) < 400:
-            group["tasks"].append(reference)
+        if len(group["tasks"]) <= most // len(groups):
+            group["tasks"].append(weakref.ref(task))
     return count
 
 
@@ -226,14 +213,14 @@ def _choose(groups, most):
 class _Here:
     """One look: what ``explain``'s Waits asks of an observer, answered from what the loop says at this moment."""
 
-    def __init__(self, loop, references, timers):
+    def __init__(self, loop, references, watched, timers, jobs):
         self.loop = None
-        self.descriptors = resources.Watched(loop)
+        self.descriptors = watched
+        self.timers = timers
+        self._jobs = jobs
         self._references = references
         #: What is known of calls in executors by their futures: nothing, so that they cost nothing.
         self.jobs = {}
-        #: What each task waited on when the timers were looked at.
-        self._waited = {}
         self._waits = Waits(self)
         self._current = asyncio.current_task(loop)
         self._named = 0
@@ -243,21 +230,11 @@ class _Here:
         self._doubts = []
         #: Which tasks have to do with a lock, by its id.
         self._users = {}
-        self._jobs = None
-        self.look_again(references, loop, timers)
 
-    def look_again(self, references, loop, timers):
-        """Asks which timers there are for these tasks."""
-        futures = {}
-        for reference in references:
-            task = reference()
-            if task is None:
-                continue
-            future = getattr(task, "_fut_waiter", None)
-            self._waited[reference] = id(future)
-            if future is not None:
-                futures[id(future)] = future
-        self.timers = _Timers(loop, list(futures.values()), timers)
+    def stand_at(self, loop):
+        """What is asked from now on is asked of the loop as it is now; nothing more is asked if it is None."""
+        self.loop = self.descriptors.loop = loop
+        self.timers.stand_at(loop)
 
     def find_users(self, start, end):
         """Looks which locks some of the tasks have to do with: inside of which one is may be another when it is asked."""
@@ -323,8 +300,6 @@ class _Here:
             return about | {"state": "running", "wait": None}
         if future is None or _is_done(future):
             return about | {"state": "ready", "wait": None}
-        if self._waited.get(weakref.ref(task)) != id(future):
-            about["moved"] = True
         self._named = 0
         stand = Stand(task)
         if stand.calls:
@@ -338,7 +313,7 @@ class _Here:
             kind = leaf["kind"]
             subject = stand.subject() if kind not in {"timer", "task", "gather"} else None
             if kind == "thread":
-                leaf |= self._job(future) | _threads_call(stand)
+                leaf |= self._jobs.about(future) | _threads_call(stand)
             elif kind in {"lock", "semaphore", "condition", "event", "barrier"} and subject is not None:
                 self._complete_lock(leaf, task, subject)
             elif kind.startswith("queue") and subject is not None:
@@ -349,17 +324,12 @@ class _Here:
             elif kind == "socket" and leaf["direction"] == "read" and self.descriptors.is_listening(leaf["fd"]):
                 leaf["for"] = "accept"
             elif kind == "future" and _is_look_up(stand, future):
-                leaf |= {"kind": "thread", "job": "getaddrinfo"} | self._job(future)
+                leaf |= {"kind": "thread", "job": "getaddrinfo"} | self._jobs.about(future)
             elif kind == "future" and stand.frames and not stand.calls[1:] and _is_executors(stand.frames[-1]):
-                leaf |= {"kind": "thread", "job": "a call"} | self._job(future)
+                leaf |= {"kind": "thread", "job": "a call"} | self._jobs.about(future)
             elif kind == "future" and type(future) is asyncio.Future and wait is leaf:
                 self._doubt(leaf, task, future)
         return wait
-
-    def _job(self, future):
-        if self._jobs is None:
-            self._jobs = resources.Jobs(self.loop)
-        return self._jobs.about(future)
 
     def _complete_lock(self, leaf, task, subject):
         leaf["waiters"] = len(getattr(subject, "_waiters", None) or ())
@@ -413,7 +383,7 @@ def _among(held, classes):
     kind = type(held)
     if issubclass(kind, classes):
         return [held]
-    if not kind.__flags__ & _OF_PYTHON or issubclass(kind, type):
+    if not kind.__flags__ & _OF_PYTHON or issubclass(kind, (type, *_LARGE)):
         return []
     inner = gc.get_referents(held)
     for attributes in [each for each in inner if type(each) is dict]:
@@ -489,30 +459,6 @@ def _doors(task):
             entering |= {id(each) for each in gc.get_referents(link) if issubclass(type(each), _LOCKS)}
         inside |= set(map(id, entered(link)))
     return inside - entering, entering - {id(None)}
-
-
-class _Timers:
-    """In how many seconds a timer ends what the tasks wait for."""
-
-    def __init__(self, loop, futures, most):
-        known = list({id(future): future for future in futures if future is not None}.values())
-        count, groups, ends, limits = loop._look_at_timers(known, (_ferrio.Timeout, asyncio.timeouts.Timeout), most)
-        self._ends = {id(future): end for future, end in zip(known, ends) if end is not None}
-        self._limits = {}
-        for end, timeout in limits:
-            task = id(getattr(timeout, "_task", None))
-            self._limits[task] = min(end, self._limits.get(task, end))
-        kinds = resources.kinds(groups)
-        first = min((group["next"] for group in kinds), default=None)
-        self.summary = {"count": count, "next": first, "kinds": kinds}
-
-    def wait(self, future):
-        end = self._ends.get(id(future))
-        return {"kind": "timer", "in": round(end, 3)} if end is not None else None
-
-    def limits(self, task, future):
-        end = self._limits.get(id(task))
-        return [{"kind": "timer", "in": round(end, 3), "limit": True}] if end is not None else []
 
 
 def _others(reference, task, waits):

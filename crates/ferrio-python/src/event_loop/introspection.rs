@@ -60,7 +60,6 @@ impl Loop {
     /// the handle of an `add_reader()`, or the awaitable of a `sock_recv()`.
     fn _descriptors<'py>(this: &Bound<'py, Self>) -> PyResult<Vec<(RawFd, &'static str, Bound<'py, PyAny>)>> {
         let py = this.py();
-        let word = |direction| if direction == Direction::Read { "read" } else { "write" };
         let mut all = Vec::new();
         let engine = this.get().core.engine()?;
         engine.for_each_watcher(|fd, direction, job| {
@@ -74,6 +73,10 @@ impl Loop {
         })?;
         Ok(all)
     }
+}
+
+pub(super) fn word(direction: Direction) -> &'static str {
+    if direction == Direction::Read { "read" } else { "write" }
 }
 
 /// Notes a job while the loop may not be called; what is made of it comes later.

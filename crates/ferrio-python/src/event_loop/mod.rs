@@ -47,6 +47,7 @@ use crate::ffi::exit;
 use crate::ffi::guarded::Guarded;
 use crate::imports::{Imports, imports};
 
+pub use looking::TimerLook;
 #[cfg(unix)]
 pub use resolver::numeric_stream_info;
 pub use scheduling::{CONTEXT, install_methods, nanoseconds};

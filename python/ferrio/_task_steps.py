@@ -48,7 +48,7 @@ def _introduce(loop_class):
         (step,) = probe.scheduled
         step()
         ((wakeup, _context),) = future._callbacks
-        recognise_task_steps(loop_class, step, wakeup, task, name, weakref.ref(task))
+        recognise_task_steps(loop_class, step, wakeup, task, name, coroutine, weakref.ref(task))
     finally:
         asyncio._set_running_loop(None)
     task._log_destroy_pending = False

@@ -81,6 +81,76 @@ def test_a_record_has_every_task_by_its_name(flight):
     assert {title.partition(" (Task-")[0] for title in subjects} >= {"main", "worker", "serve.<locals>.echo"}
 
 
+NAMES = """
+import asyncio, collections.abc
+
+class Foreign(collections.abc.Coroutine):
+    def send(self, value):
+        raise StopIteration
+
+    def throw(self, *error):
+        raise error[0]
+
+    def __await__(self):
+        return self
+
+async def fetch():
+    await asyncio.sleep(0)
+
+class Fetcher:
+    async def fetch(self):
+        await asyncio.sleep(0)
+
+async def main():
+    names = [None, None, "fetch", "early", "asked", "Task-x"]
+    tasks = [asyncio.create_task(fetch(), name=name) for name in names]
+    tasks += [asyncio.create_task(Fetcher().fetch()), asyncio.create_task(Foreign(), name="foreign")]
+    tasks[3].set_name("late")
+    tasks[1].get_name()
+    await asyncio.gather(*tasks)
+    print(*(task.get_name() for task in tasks))
+
+asyncio.run(main())
+"""
+
+
+def test_tasks_have_the_names_that_they_had_when_they_began(tmp_path):
+    (tmp_path / "names.py").write_text(NAMES)
+    said = ferrio("record", "-o", tmp_path / "names.xlog", tmp_path / "names.py").stdout.split()
+    subjects = understand(log.load(tmp_path / "names.xlog")).subjects
+    titles = [subject.title for subject in subjects if subject.is_task][1 : len(said) + 1]
+    first, second, *_, sixth, _ = said
+    assert titles == [
+        f"fetch ({first})", f"fetch ({second})", "fetch (fetch)", "late (fetch)", "asked (fetch)", "Task-x (fetch)",
+        f"Fetcher.fetch ({sixth})", "foreign (Foreign)",
+    ]  # fmt: skip
+
+
+MANY = """
+import asyncio
+
+async def fetch():
+    await asyncio.sleep(0)
+
+async def main():
+    for number in range(6_000):
+        await asyncio.create_task(fetch(), name=f"{number:100}")
+    await asyncio.create_task(fetch())
+
+asyncio.run(main())
+"""
+
+
+def test_of_more_names_than_there_is_room_for_the_first_are_kept(tmp_path):
+    (tmp_path / "many.py").write_text(MANY)
+    ferrio("record", "-o", tmp_path / "many.xlog", tmp_path / "many.py")
+    known = understand(log.load(tmp_path / "many.xlog"))
+    names = {subject.name for subject in known.subjects}
+    assert f"{1_000:100} (fetch)" in names and f"{5_999:100} (fetch)" not in names
+    # All of them are there.
+    assert len(known.subjects) > 6_000 and len(known.steps) > 12_000
+
+
 def test_each_step_was_ready_before_it_ran_and_knows_who_woke_it(flight):
     known = understand(flight)
     assert all(step.ready is not None and step.ready <= step.begins <= step.ends for step in known.steps)

@@ -8,13 +8,13 @@ use std::sync::{Mutex, PoisonError};
 use ferrio::event_loop::Engine;
 use ferrio::recorder::reading::{LoopView, Record, Times, View};
 use ferrio::recorder::watch::{self, Watch};
-use ferrio::recorder::{self, Level, State};
+use ferrio::recorder::{self, Level, State, Title};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::core::{self, Job, PyHost};
 use crate::errors::from_io;
@@ -23,6 +23,7 @@ use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
 use crate::running;
+use crate::step;
 use crate::tasks::asyncio::is_done;
 
 // --- what runs -------------------------------------------------------------------------------------------------------
@@ -40,41 +41,82 @@ pub fn key(job: &Job) -> u64 {
     }
 }
 
-/// What people call it.
-pub fn name(job: &Job) -> (String, u32) {
-    Python::attach(|py| match job {
-        Job::Step(step) => name_of_task(&step.task(py)),
-        Job::Handle(handle) => {
-            let callback = handle.bind(py).getattr(intern!(py, "_callback"));
-            (callback.map_or_else(|_| "a callback".to_owned(), |callback| name_of(&callback)), 0)
-        }
-        Job::Callback(call) => (name_of(call.callable().bind(py)), 0),
-        Job::Call(object, _) => (name_of(object.bind(py).get_type().as_any()), 0),
-        Job::Wake(waker) => (name_of(waker.awaitable().bind(py)), 0),
-        #[cfg(unix)]
-        Job::Signals => ("signal handlers".to_owned(), 0),
-    })
+/// What stands for its name: for a task, of which there may be a great many, without calling Python, if that can be done.
+pub fn title(job: &Job) -> Title {
+    let Job::Step(step) = job else { return Title::default() };
+    // SAFETY: the engine asks on the loop's thread, which is attached.
+    let py = unsafe { Python::assume_attached() };
+    title_of_task(&step.task(py)).unwrap_or_default()
 }
 
-/// The address of the string that a task is called, which is another once it has got another name.
+/// The address of what a task is called, which is another once it has got another name.
 pub fn name_stamp(job: &Job) -> usize {
     let Job::Step(step) = job else { return 0 };
-    Python::attach(|py| {
-        let name = step.task(py).call_method0(intern!(py, "get_name"));
-        // A task keeps its name; what makes a new string each time is asked for its name each time.
-        name.map_or(0, |name| name.as_ptr() as usize)
+    // SAFETY: as above.
+    let py = unsafe { Python::assume_attached() };
+    // A task keeps its name; what makes a new string each time is asked for its name each time.
+    own_name(&step.task(py)).map_or(0, |name| name.as_ptr() as usize)
+}
+
+fn title_of_task(task: &Bound<'_, PyAny>) -> PyResult<Title> {
+    let (coroutine, name) = (coroutine_name(task)?, own_name(task)?);
+    Ok(match number_of(&name) {
+        Some(number) => Title { text: hash(&coroutine)?, number },
+        // (Turned, because a task may have the name of its coroutine.)
+        None => Title { text: hash(&coroutine)?.rotate_left(17) ^ hash(&name)? | 1, number: 0 },
     })
 }
 
-/// `fetch` and 12 for the task `Task-12` of the coroutine `fetch()`; `crawler (fetch)` and 0 for one with a name.
-fn name_of_task(task: &Bound<'_, PyAny>) -> (String, u32) {
+fn hash(text: &Bound<'_, PyAny>) -> PyResult<u64> {
+    // Never 0, which stands for no hash.
+    Ok(text.hash()? as u64 | 1)
+}
+
+/// What people call it.
+pub fn name(job: &Job) -> String {
+    Python::attach(|py| match job {
+        Job::Step(step) => name_of_task(&step.task(py)).unwrap_or_default(),
+        Job::Handle(handle) => {
+            let callback = handle.bind(py).getattr(intern!(py, "_callback"));
+            callback.map_or_else(|_| "a callback".to_owned(), |callback| name_of(&callback))
+        }
+        Job::Callback(call) => name_of(call.callable().bind(py)),
+        Job::Call(object, _) => name_of(object.bind(py).get_type().as_any()),
+        Job::Wake(waker) => name_of(waker.awaitable().bind(py)),
+        #[cfg(unix)]
+        Job::Signals => "signal handlers".to_owned(),
+    })
+}
+
+/// `fetch` for the task `Task-12` of the coroutine `fetch()`; `crawler (fetch)` for one with a name.
+fn name_of_task(task: &Bound<'_, PyAny>) -> PyResult<String> {
+    let (coroutine, name) = (coroutine_name(task)?, own_name(task)?);
+    Ok(if number_of(&name).is_some() { coroutine.to_string() } else { format!("{name} ({coroutine})") })
+}
+
+/// What a task is called: a string, or the number that makes it `Task-12`.
+fn own_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    step::name_of(task).map_or_else(|| task.call_method0(intern!(task.py(), "get_name")), Ok)
+}
+
+/// 12 for `Task-12`.
+fn number_of(name: &Bound<'_, PyAny>) -> Option<u32> {
+    match name.cast::<PyString>() {
+        Ok(name) => name.to_str().ok()?.strip_prefix("Task-")?.parse().ok(),
+        // SAFETY: an integer, as it is no string; a task's number is too small to fail, and tasks beyond are all called 0.
+        Err(_) => Some(unsafe { ffi::PyLong_AsUnsignedLongLongMask(name.as_ptr()) }.try_into().unwrap_or(0)),
+    }
+}
+
+/// The qualified name of a task's coroutine.
+fn coroutine_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = task.py();
-    let coroutine =
-        task.call_method0(intern!(py, "get_coro")).map_or_else(|_| String::new(), |coroutine| name_of(&coroutine));
-    let name = task.call_method0(intern!(py, "get_name")).and_then(|name| name.extract::<String>()).unwrap_or_default();
-    match name.strip_prefix("Task-").and_then(|number| number.parse().ok()) {
-        Some(number) => (coroutine, number),
-        None => (format!("{name} ({coroutine})"), 0),
+    match step::coroutine_name_of(task) {
+        Some(name) => Ok(name),
+        None => {
+            let coroutine = task.call_method0(intern!(py, "get_coro"))?;
+            Ok(PyString::new(py, &name_of(&coroutine)).into_any())
+        }
     }
 }
 

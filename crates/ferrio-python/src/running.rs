@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use ferrio::cause::Cause;
 use ferrio::event_loop::Engine;
 use ferrio::host::Host;
-use ferrio::recorder::Observed;
+use ferrio::recorder::{Observed, Title};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -86,12 +86,16 @@ impl Host for PyHost {
         recording::key(job)
     }
 
-    fn name(job: &Job) -> (String, u32) {
-        recording::name(job)
+    fn title(job: &Job) -> Title {
+        recording::title(job)
     }
 
     fn name_stamp(job: &Job) -> usize {
         recording::name_stamp(job)
+    }
+
+    fn name(job: &Job) -> String {
+        recording::name(job)
     }
 
     fn snapshot(engine: &Engine<Self>, py: Python<'_>) -> PyResult<bool> {

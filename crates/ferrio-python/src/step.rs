@@ -51,8 +51,11 @@ struct Places {
     task_of_step: Option<usize>,
     /// In a wake-up, which is a method, its task.
     task_of_wakeup: Option<usize>,
-    /// In a task its name: a string, or the number that makes it `Task-7`.
+    /// In a task its name (a string, or the number that makes it `Task-7`), and its coroutine.
     name_of_task: Option<usize>,
+    coroutine_of_task: Option<usize>,
+    /// In a coroutine its qualified name.
+    name_of_coroutine: Option<usize>,
     /// In a weak reference what it refers to.
     referent: Option<usize>,
 }
@@ -60,7 +63,7 @@ struct Places {
 static SIGNS: PyOnceLock<Signs> = PyOnceLock::new();
 
 /// Has steps and wake-ups like these two be recognised on loops of this very class. They are those of `task`, which has this
-/// `name` and to which `reference` refers weakly.
+/// `name`, runs this `coroutine`, and is what `reference` refers to weakly.
 #[pyfunction]
 pub fn recognise_task_steps(
     loop_class: Bound<'_, PyAny>,
@@ -68,6 +71,7 @@ pub fn recognise_task_steps(
     wakeup: &Bound<'_, PyAny>,
     task: &Bound<'_, PyAny>,
     name: &Bound<'_, PyAny>,
+    coroutine: &Bound<'_, PyAny>,
     reference: &Bound<'_, PyAny>,
 ) {
     let py = loop_class.py();
@@ -87,6 +91,8 @@ pub fn recognise_task_steps(
             task_of_step: offset_of(step, task),
             task_of_wakeup: offset_of(wakeup, task),
             name_of_task: offset_of(task, name),
+            coroutine_of_task: offset_of(task, coroutine),
+            name_of_coroutine: qualified_name(coroutine).and_then(|name| offset_of(coroutine, &name)),
             referent: offset_of(reference, task),
         },
     };
@@ -147,16 +153,44 @@ pub fn referent(reference: &Py<PyAny>, py: Python<'_>) -> *mut ffi::PyObject {
 }
 
 /// What stands for a task's name in it: a string, or the number that makes it `Task-7`. None if only `get_name()` tells.
+#[inline]
 pub fn name_of<'py>(task: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let py = task.py();
-    let place = SIGNS.get(py)?.places.name_of_task.filter(|_| cfg!(not(Py_GIL_DISABLED)))?;
-    // SAFETY: a task of C, in which the name stands where it stood in another; null if it has none.
+    let place = places(task.py())?.name_of_task?;
+    // SAFETY: of a task of C; a name is a string or an integer.
+    unsafe { is_task(task.py(), task.as_ptr()).then(|| content(task, place)).flatten() }
+}
+
+/// The qualified name of a task's coroutine, if that is one of Python's. None if only Python tells.
+#[inline]
+pub fn coroutine_name_of<'py>(task: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let (py, places) = (task.py(), places(task.py())?);
+    let (in_task, in_coroutine) = (places.coroutine_of_task?, places.name_of_coroutine?);
+    // SAFETY: of a task of C, and of a coroutine of that very type.
     unsafe {
-        if !is_task(py, task.as_ptr()) {
-            return None;
-        }
-        Bound::from_borrowed_ptr_or_opt(py, *task.as_ptr().byte_add(place).cast())
+        let coroutine = is_task(py, task.as_ptr()).then(|| content(task, in_task)).flatten()?;
+        let is_plain = ffi::Py_TYPE(coroutine.as_ptr()) == &raw mut ffi::PyCoro_Type;
+        is_plain.then(|| content(&coroutine, in_coroutine)).flatten()
     }
+}
+
+/// Where things are in objects that no other thread changes meanwhile.
+#[inline]
+fn places(py: Python<'_>) -> Option<&'static Places> {
+    SIGNS.get(py).map(|signs| &signs.places).filter(|_| cfg!(not(Py_GIL_DISABLED)))
+}
+
+/// The object that another refers to at this place; None if there is none.
+///
+/// # Safety
+/// The place was found in an object of the same type, and always has a reference or null.
+#[inline]
+unsafe fn content<'py>(object: &Bound<'py, PyAny>, place: usize) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: as the caller promises.
+    unsafe { Bound::from_borrowed_ptr_or_opt(object.py(), *object.as_ptr().byte_add(place).cast()) }
+}
+
+fn qualified_name<'py>(coroutine: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    coroutine.getattr(intern!(coroutine.py(), "__qualname__")).ok()
 }
 
 /// The entry for a `call_soon` with these arguments, if a Task or a Future of C has called it.

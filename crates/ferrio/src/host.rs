@@ -5,7 +5,7 @@ use std::io;
 
 use crate::cause::Cause;
 use crate::event_loop::Engine;
-use crate::recorder::Observed;
+use crate::recorder::{Observed, Title};
 
 /// The half of a loop that knows the language: Python's callbacks, or nothing at all for a Rust program.
 ///
@@ -52,16 +52,23 @@ pub trait Host: Sized + 'static {
         0
     }
 
-    /// What people call that subject, and its own number (`fetch`, 12 for `Task-12`; 0 for none).
-    fn name(job: &Self::Job) -> (String, u32) {
+    /// What stands for that subject's name: asked for each subject, so that the name itself is asked for once for all that
+    /// have the same.
+    fn title(job: &Self::Job) -> Title {
         let _ = job;
-        Default::default()
+        Title::default()
     }
 
     /// What changes when that name does (the address of a string, say).
     fn name_stamp(job: &Self::Job) -> usize {
         let _ = job;
         0
+    }
+
+    /// What people call it (`fetch`).
+    fn name(job: &Self::Job) -> String {
+        let _ = job;
+        String::new()
     }
 
     /// Somebody who looks at this process wants to know what everything in the loop waits for, or it is time to leave

@@ -191,8 +191,8 @@ impl Host for Program {
         1
     }
 
-    fn name(Main: &Main) -> (String, u32) {
-        ("the main future".to_owned(), 0)
+    fn name(Main: &Main) -> String {
+        "the main future".to_owned()
     }
 
     fn settle(_: &Engine<Self>, _: Self::Cx<'_>) {}

@@ -291,9 +291,9 @@ impl<H: Host> Engine<H> {
 
     #[cold]
     fn introduce(&self, key: u64, work: &Work<H::Job>) -> u64 {
-        let name = work.job().map_or_else(|| ("a Rust future".to_owned(), 0), H::name);
-        let stamp = work.job().map_or(0, H::name_stamp);
-        self.recording.pen.introduce(Page::own(), self.recording.index.get(), key, name, stamp, self.moment())
+        let title = work.job().map(|job| (H::title(job), H::name_stamp(job))).unwrap_or_default();
+        let name = || work.job().map_or_else(|| "a Rust future".to_owned(), H::name);
+        self.recording.pen.introduce(Page::own(), self.recording.index.get(), key, title, name, self.moment())
     }
 
     /// As [`subject`](Self::subject), of what begins to run: it may have got another name since it was made ready.

@@ -54,6 +54,15 @@ impl Level {
     }
 }
 
+/// Tells whether two names are the same, without saying them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Title {
+    /// A hash of the name, of 64 good bits; 0 if it is not known, so that the name must be asked for.
+    pub text: u64,
+    /// The subject's own number (12 for `Task-12`); 0 for none.
+    pub number: u32,
+}
+
 /// What happens in a loop at [`Level::Deep`].
 pub enum Observed<'a, J> {
     /// A job (`None`: a Rust future) becomes ready.

@@ -25,8 +25,8 @@ use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::file;
 use super::page::{CHUNK, CHUNKS, NAMES, Page};
+use super::{Title, file};
 use crate::cause::Cause;
 use crate::fork;
 use crate::short::Short;
@@ -64,6 +64,8 @@ pub(super) const LENGTH_UNIT: u64 = 16;
 pub struct Pen {
     /// The number of the next record; the first of a chunk if it has none to go on with.
     next: Cell<u64>,
+    /// Where among the page's names are those with these hashes.
+    places: Short<HashMap<u64, u32, BuildHasherDefault<Fold>>>,
     named: Short<HashMap<u64, Named, BuildHasherDefault<Fold>>>,
     /// Keys and numbers of those that have run and were met since the last chunk was taken, each in the place that its key
     /// gives it.
@@ -103,7 +105,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 #[derive(Clone, Copy)]
 struct Named {
     id: u64,
-    /// What stands for its name as it was written; `None` once it has run, from when on it keeps it.
+    /// The stamp of its name as it was written; `None` once it has run, from when on it keeps it.
     stamp: Option<usize>,
     /// How many chunks had been taken when its name was written.
     at: u64,
@@ -135,48 +137,67 @@ impl Pen {
         if let Some(id) = self.met.get(key) {
             return Some(id);
         }
-        self.look_up(page, key).map(|(id, _)| id)
-    }
-
-    /// As it says in the table: its number, and what stood for its name if it has not run.
-    fn look_up(&self, page: &Page, key: u64) -> Option<(u64, Option<usize>)> {
         let named = self.named.with(|named| named.get(&key).copied()).filter(|known| !is_old(page, known.at))?;
         if named.stamp.is_none() {
             self.met.place(key).set((key, named.id));
         }
-        Some((named.id, named.stamp))
+        Some(named.id)
     }
 
-    /// Tells the ring what the subject with this key is called, and the subject's own number (`fetch`, 12 for `Task-12`;
-    /// 0 for none). `stamp` changes when that does. Returns its number in the ring.
-    #[cold]
-    pub fn introduce(&self, page: &Page, slot: usize, key: u64, name: (String, u32), stamp: usize, now: u64) -> u64 {
-        let word = (u64::from(intern(page, &name.0)) << 32) | u64::from(name.1);
+    /// Tells the ring what the subject with this key is called; `name` is asked for the name unless it stands there already.
+    /// Returns its number in the ring.
+    #[inline(never)]
+    pub fn introduce(
+        &self,
+        page: &Page,
+        slot: usize,
+        key: u64,
+        (title, stamp): (Title, usize),
+        name: impl FnOnce() -> String,
+        now: u64,
+    ) -> u64 {
+        let place = self.places.with(|places| places.get(&title.text).copied());
+        let place = place.unwrap_or_else(|| self.write_name(page, title, &name()));
         let at = page.header.chunks.load(Ordering::Relaxed);
         let id = self.named.with(|named| {
-            let known = named.get(&key).map(|known| (known.id, known.stamp.map(|_| stamp)));
-            if named.len() >= REMEMBERED {
+            if named.len() >= REMEMBERED && !named.contains_key(&key) {
                 named.clear();
             }
-            let (id, stamp) = known.unwrap_or_else(|| (NEXT.fetch_add(1, Ordering::Relaxed), Some(stamp)));
-            named.insert(key, Named { id, stamp, at });
-            id
+            let named = named.entry(key).or_insert_with(|| Named {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                stamp: Some(stamp),
+                at,
+            });
+            (named.stamp, named.at) = (named.stamp.map(|_| stamp), at);
+            named.id
         });
+        let word = (u64::from(place) << 32) | u64::from(title.number);
         self.write(page, about(Kind::Name, slot, id), word, Cause::OUTSIDE, now);
         id
     }
 
-    /// As [`known`](Self::known), of a subject that begins to run; and, if that is for the first time, what stood for its
-    /// name: it may have got another after it was made ready.
+    #[cold]
+    fn write_name(&self, page: &Page, title: Title, name: &str) -> u32 {
+        let place = intern(page, name);
+        // As many as the page has room for, at the most.
+        if place != 0 && title.text != 0 {
+            self.places.with(|places| places.insert(title.text, place));
+        }
+        place
+    }
+
+    /// As [`known`](Self::known), of a subject that begins to run; and, if that is for the first time, the stamp of its name:
+    /// it may have got another after it was made ready.
     #[inline]
     pub fn begins(&self, page: &Page, key: u64) -> Option<(u64, Option<usize>)> {
         if let Some(id) = self.met.get(key) {
             return Some((id, None));
         }
-        let known = self.look_up(page, key)?;
-        if known.1.is_some() {
-            self.named.with(|named| named.get_mut(&key).map(|named| named.stamp.take()));
-        }
+        let known = self.named.with(|named| {
+            let known = named.get_mut(&key).filter(|known| !is_old(page, known.at))?;
+            Some((known.id, known.stamp.take()))
+        })?;
+        self.met.place(key).set((key, known.0));
         Some(known)
     }
 
@@ -193,6 +214,7 @@ impl Pen {
         self.next.set(0);
         self.met.clear();
         drop(self.named.with(std::mem::take));
+        drop(self.places.with(std::mem::take));
     }
 }
 
@@ -335,4 +357,28 @@ fn intern(page: &Page, name: &str) -> u32 {
     page.header.names.store((place + 1 + length) as u64, Ordering::Release);
     places.insert(name.to_owned(), place as u32);
     place as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_asked_for_once_and_a_stamp_told_once() {
+        let (pen, page) = (Pen::default(), Page::own());
+        assert!(prepare(page), "memory for the ring");
+        let title = |number| Title { text: 0x1234_5678_9abc_def1, number };
+        let first = pen.introduce(page, 0, 0x100, (title(1), 7), || "fetch".to_owned(), 0);
+        let second = pen.introduce(page, 0, 0x200, (title(2), 8), || unreachable!("asked again"), 0);
+        assert_ne!(first, second);
+        assert_eq!(pen.known(page, 0x200), Some(second));
+        assert_eq!(pen.begins(page, 0x200), Some((second, Some(8))));
+        assert_eq!(pen.begins(page, 0x200), Some((second, None)));
+        // The same subject, which has got another name meanwhile.
+        assert_eq!(pen.introduce(page, 0, 0x100, (title(3), 9), || unreachable!("asked again"), 0), first);
+        assert_eq!(pen.begins(page, 0x100), Some((first, Some(9))));
+        assert_eq!(pen.forget(0x100), Some(first));
+        assert_eq!(pen.known(page, 0x100), None);
+        assert_eq!(pen.begins(page, 0x100), None);
+    }
 }

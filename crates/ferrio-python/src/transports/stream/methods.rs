@@ -195,13 +195,13 @@ impl StreamTransport {
         Ok(if matches!(*state.socket.borrow(), Socket::Closed) { -1 } else { state.fd })
     }
 
-    /// Whether pause_writing() was called last: the peer does not keep up.
     /// The connection's context, until its end: every call of the protocol runs in it.
     #[getter]
     fn _context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.run_context(py)
     }
 
+    /// Whether pause_writing() was called last: the peer does not keep up.
     #[getter]
     fn _protocol_paused(&self) -> PyResult<bool> {
         Ok(self.state()?.protocol_paused.get())

@@ -229,13 +229,13 @@ impl TlsTransport {
         py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("FALLBACK")
     }
 
-    /// sendfile() waits while the protocol is told to.
     /// The connection's context, while there is a connection: every call of the protocol runs in it.
     #[getter]
     fn _context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.run_context(py)
     }
 
+    /// sendfile() waits while the protocol is told to.
     #[getter]
     fn _protocol_paused(&self, py: Python<'_>) -> PyResult<bool> {
         self.with(py, false, |layer| layer.get().is_protocol_paused())

@@ -169,7 +169,8 @@ def test_what_is_sent_is_what_is_read_however_it_is_cut(new_loop, pieces, plan, 
         # Room for all of it, so that sending never blocks.
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
         theirs.setblocking(False)
-        reader, writer = await ferrio.open_unix_connection(sock=ours, limit=1_000_000)
+        # A limit above it, too: without a separator in it, readline() and readuntil() read the whole.
+        reader, writer = await ferrio.open_unix_connection(sock=ours, limit=len(whole) + 1)
 
         async def send():
             for piece, times, alone in pieces:

@@ -145,10 +145,10 @@ pub fn new<'py, T>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = subject.py();
     let class = TYPE.get_or_try_init(py, || make_type(py))?;
-    // SAFETY: a spare block is an empty object of this very type; a fresh one has zeroed fields. Every field is set
+    // SAFETY: a spare one is an empty object of this very type; a fresh one has zeroed fields. Every field is set
     // before anybody sees the object, and each owns its reference.
     unsafe {
-        let object = match SPARES.take(py, class.as_ptr().cast()) {
+        let object = match SPARES.take(py) {
             Some(object) => object,
             None => ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0),
         };
@@ -544,7 +544,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         }
         end(operation);
         let class = ffi::Py_TYPE(object);
-        if !(ended && SPARES.keep(object)) {
+        if !(ended && SPARES.keep_dead(object)) {
             ffi::PyObject_GC_Del(object.cast());
         }
         ffi::Py_DECREF(class.cast());

@@ -117,12 +117,7 @@ impl Host for PyHost {
 #[inline]
 pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
     match job {
-        Job::Handle(handle) => {
-            let handle = handle.into_bound(py);
-            let ran = handle::run(py, &handle);
-            handle::retire(handle);
-            ran
-        }
+        Job::Handle(handle) => handle::run_once(py, handle.into_bound(py)),
         Job::Step(call) | Job::Callback(call) => call.run(py, || engine.host.loop_object(py)),
         Job::Call(object, call) => {
             let object = object.into_bound(py);
@@ -163,6 +158,7 @@ fn run_in_debug(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<(
     logged
 }
 
+#[cold]
 fn report_from(engine: &Engine<PyHost>, py: Python<'_>, error: PyErr, object: &Bound<'_, PyAny>) -> PyResult<()> {
     if ends_the_run(py, &error) {
         return Err(error);

@@ -138,7 +138,7 @@ fn no_arguments(name: &str, arguments: &Arguments<'_, '_>) -> PyResult<()> {
 }
 
 /// A handle from the arguments `(callback, *args, context=None)`.
-#[inline]
+#[inline(always)]
 fn new_handle<'py>(
     this: &Bound<'py, Loop>,
     arguments: &Arguments<'_, 'py>,
@@ -157,6 +157,7 @@ fn new_handle<'py>(
 }
 
 /// As [`new_handle`], with a context, or in debug mode, or wrongly asked for.
+#[inline(never)]
 fn new_handle_in_full<'py>(
     this: &Bound<'py, Loop>,
     arguments: &Arguments<'_, 'py>,

@@ -1,13 +1,13 @@
 //! A handle's memory: what the garbage collector asks, how a dead handle is freed, and which are kept for the next.
 
 use std::ffi::{c_int, c_void};
-use std::{mem, ptr};
+use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::running::let_go;
-use super::{CANCELLED, HandleObject, SPARE_HANDLES, TYPES, raw};
+use super::running::{finish, let_go};
+use super::{CANCELLED, HandleObject, INLINE, REPEATS, SPARE_HANDLES, TYPES, raw};
 
 pub(super) unsafe extern "C" fn traverse(
     object: *mut ffi::PyObject,
@@ -116,7 +116,7 @@ unsafe fn free(handle: *mut HandleObject) {
         ffi::Py_CLEAR(&mut (*handle).context);
         ffi::Py_CLEAR(&mut (*handle).the_loop);
         let kind = ffi::Py_TYPE(object);
-        if !(is_plain(kind) && SPARE_HANDLES.keep(object)) {
+        if !(is_plain(kind) && SPARE_HANDLES.keep_dead(object)) {
             ffi::PyObject_GC_Del(object.cast());
         }
         ffi::Py_DECREF(kind.cast());
@@ -134,31 +134,41 @@ unsafe fn is_plain(kind: *mut ffi::PyTypeObject) -> bool {
     types.is_some_and(|types| ptr::eq(kind, types.handle.as_ptr().cast()))
 }
 
-/// Lets go of a handle that has run. One that nobody else has, as most, becomes a spare without dying first (5 ns less).
+/// Lets go of a handle that has run its callback, or was cancelled before. One that nobody else has, as most, becomes a
+/// spare without dying first (5 ns less).
 #[inline]
 pub fn retire(handle: Bound<'_, PyAny>) {
     let object = raw(&handle);
     // SAFETY: a living handle, and the lock is held: nobody can get hold of one that only we have.
     unsafe {
-        let kind = ffi::Py_TYPE(handle.as_ptr());
-        if cfg!(any(Py_GIL_DISABLED, py_sys_config = "Py_TRACE_REFS"))
-            || !is_plain(kind)
-            || ffi::Py_REFCNT(handle.as_ptr()) != 1
-            || !(*object).callback.is_null()
-            || !(*object).many.is_null()
-            || !(*object).traceback.is_null()
-            || !(*object).weak_references.is_null()
-            || !SPARE_HANDLES.has_room()
-        {
+        let only_ours = cfg!(not(any(Py_GIL_DISABLED, py_sys_config = "Py_TRACE_REFS")))
+            && ffi::Py_REFCNT(handle.as_ptr()) == 1
+            && is_plain(ffi::Py_TYPE(handle.as_ptr()))
+            && (*object).flags & (CANCELLED | REPEATS) == 0
+            && (*object).traceback.is_null()
+            && (*object).weak_references.is_null()
+            && SPARE_HANDLES.has_room();
+        if !only_ours {
+            finish(&handle);
             return;
         }
         let handle = handle.into_ptr();
         ffi::PyObject_GC_UnTrack(handle.cast());
-        let context = mem::replace(&mut (*object).context, ptr::null_mut());
-        let the_loop = mem::replace(&mut (*object).the_loop, ptr::null_mut());
+        let HandleObject { the_loop, context, callback, arguments, many, count, .. } = *object;
+        (*object).the_loop = ptr::null_mut();
+        (*object).context = ptr::null_mut();
+        (*object).callback = ptr::null_mut();
+        (*object).many = ptr::null_mut();
+        if count > 0 {
+            (*object).arguments = [ptr::null_mut(); INLINE];
+        }
         SPARE_HANDLES.keep(handle);
         // Only now: these may run anything.
-        ffi::Py_DECREF(kind.cast());
+        for argument in &arguments[..count as usize] {
+            ffi::Py_XDECREF(*argument);
+        }
+        ffi::Py_XDECREF(many);
+        ffi::Py_XDECREF(callback);
         ffi::Py_XDECREF(context);
         ffi::Py_XDECREF(the_loop);
     }

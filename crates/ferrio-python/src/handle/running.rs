@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 
+use super::freeing::retire;
 use super::{
     CANCELLED, DESCRIBED, HandleObject, INLINE, REPEATS, RUNNING, SCHEDULED, THREAD_SAFE, TimerHandleObject, raw,
 };
@@ -32,8 +33,20 @@ pub fn run(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
     outcome
 }
 
-/// The first half of [`run`]: the callback has run, and is still there to be looked at.
+/// As [`run`], of a handle whose turn in the loop it is, and which the loop lets go of.
 #[inline]
+pub fn run_once(py: Python<'_>, handle: Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: only handles come here.
+    let is_nested = unsafe { (*raw(&handle)).flags & RUNNING != 0 };
+    let outcome = call(py, &handle);
+    if !is_nested {
+        retire(handle);
+    }
+    outcome
+}
+
+/// The first half of [`run`]: the callback has run, and is still there to be looked at.
+#[inline(always)]
 pub fn call(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
     let object = raw(handle);
     // SAFETY: a living handle. `callback`, `arguments` and `context` stay in place while RUNNING is set, whatever the

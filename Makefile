@@ -21,7 +21,7 @@ $(VENV)/.tools: tests/requirements.txt
 wheel: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --quiet --release --pgo --out target/wheels
 
-# The other side of the demo and the benchmarks, which need its TLS as well.
+# The other side of the demo, and of the benchmarks, which need its TLS as well.
 load:
 	cargo build --quiet --release -p ferrio-load
 load-tls:
@@ -48,7 +48,7 @@ bench-quick: build load-tls $(VENV)/.bench
 
 # What recording costs at each level, beside a build that cannot record.
 WITHOUT := build/without-record
-bench-levels: build load $(VENV)/.bench
+bench-levels: build load-tls $(VENV)/.bench
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/maturin build --quiet --profile $(PROFILE) --no-default-features --out $(WITHOUT)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(WITHOUT)/package $(WITHOUT)/*.whl
 	FERRIO_WITHOUT_RECORD=$(WITHOUT)/package $(BIN)/python -m benches.levels

@@ -13,8 +13,11 @@ from pathlib import Path
 
 from benches import loops, network, one_process, paired, report
 
-FULL = {"rounds": 5, "seconds": 0.2}
-QUICK = {"rounds": 3, "seconds": 0.2}
+FULL = {"rounds": 5, "seconds": 0.2, "sittings": 3}
+QUICK = {"rounds": 3, "seconds": 0.2, "sittings": 1}
+
+#: A row in which a loop's rounds differ by more than this part of their median is measured again, with fresh processes.
+UNSTEADY = 0.1
 
 KINDS = {"One process": one_process, "Server and client": network}
 
@@ -53,8 +56,11 @@ def measure(title, row, present, effort):
     kind = KINDS[title]
     subjects = taking_part(kind, row, present)
     started = time.monotonic()
-    reports, failures = paired.interleave(
-        min(effort["rounds"], kind.most_rounds(row) or effort["rounds"]),
+    most = kind.most_rounds(row)
+    reports, failures = paired.sittings(
+        1 if most else effort["sittings"],
+        is_steady,
+        min(effort["rounds"], most or effort["rounds"]),
         subjects,
         lambda factory: kind.start(row, factory),
         lambda subject: kind.measure(row, subject, effort),
@@ -64,6 +70,11 @@ def measure(title, row, present, effort):
         "kind": title, "row": row, "unit": kind.unit(row), "loops": list(subjects), "reports": reports,
         "failures": failures,
     }  # fmt: skip
+
+
+def is_steady(reports):
+    """Whether the costs of each loop's rounds are about the same."""
+    return all(paired.spread([each["cost"] for each in rounds]) <= UNSTEADY for rounds in reports.values())
 
 
 def versions(present):

@@ -18,7 +18,7 @@ from statistics import median
 
 from benches import network, one_process
 from benches.__main__ import FULL, processor
-from benches.paired import interleave, paired_ratio, table
+from benches.paired import paired_ratio, sittings, table
 
 LEVELS = {
     "off": "benches.levels:without_record",
@@ -26,6 +26,9 @@ LEVELS = {
     "flight": "benches.levels:in_flight",
     "deep": "benches.levels:in_deep",
 }
+
+#: Fresh processes for so many parts of the rounds.
+SITTINGS = 3
 
 #: Rows in which a loop has much to record, and such as a service is made of.
 ROWS = (
@@ -74,8 +77,10 @@ def in_deep():
 
 def measure(kind, row, rounds):
     """Name, unit, and the costs of every round at each level."""
-    results, failures = interleave(
-        rounds,
+    results, failures = sittings(
+        SITTINGS,
+        lambda results: False,
+        max(1, rounds // SITTINGS),
         LEVELS,
         lambda factory: kind.start(row, factory),
         lambda subject: kind.measure(row, subject, FULL)["cost"],

@@ -97,9 +97,9 @@ def protocol_of_a_process(loop, keep):
         return transport, protocol
 
     made = loop.run_until_complete(start())
-    # Until 3.11 asyncio waits for a child in a thread, which knows the loop until it has ended.
+    # Until 3.11 asyncio waits for a child in a thread, [asyncio-]waitpid-0, which knows the loop until it has ended.
     for thread in threading.enumerate():
-        if thread.name.startswith("waitpid-"):
+        if "waitpid-" in thread.name:
             thread.join()
     return made
 
@@ -416,14 +416,14 @@ def test_a_python_signal_handler_runs_while_the_loop_is_blocked(loop, run):
     async def main():
         kill_soon(signal.SIGUSR1)
         started = time.monotonic()
-        await asyncio.sleep(0.2)
-        assert time.monotonic() - started >= 0.2
+        await asyncio.sleep(1)
+        assert time.monotonic() - started >= 1
         return started
 
     with handled(signal.SIGUSR1, lambda signum, frame: seen.append(time.monotonic())):
         started = run(main())
     assert len(seen) == 1
-    assert seen[0] - started < 0.15, "the handler waited for the loop to wake up"
+    assert seen[0] - started < 1, "the handler waited for the loop to wake up"
 
 
 def test_a_storm_of_signals_cuts_no_sleep_short_and_leaks_no_error(loop, run):
@@ -955,7 +955,7 @@ def test_call_soon_threadsafe_wakes_a_sleeping_loop_at_once(loop, run):
             started = time.monotonic()
             threading.Timer(0.002, loop.call_soon_threadsafe, [woken.set_result, None]).start()
             await within(woken)
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 5
 
     run(main())
 

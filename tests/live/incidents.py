@@ -231,6 +231,32 @@ async def healthy():
     await asyncio.wait(tasks)
 
 
+async def waiting():
+    """Tasks that wait for a peer, a lock, a queue and a timer, and stay so: whoever looks finds them at it."""
+    the_lock, queue = asyncio.Lock(), asyncio.Queue()
+    here, _there = socket.socketpair()
+
+    async def listens():
+        reader, _ = await asyncio.open_connection(sock=here)
+        await reader.readline()
+
+    async def gets():
+        await queue.get()
+
+    async def keeps():
+        async with the_lock:
+            await asyncio.sleep(300)
+
+    async def enters():
+        async with the_lock:
+            pass
+
+    tasks = [asyncio.create_task(each) for each in (listens(), gets(), keeps(), enters())]
+    await asyncio.sleep(0.2)
+    ready()
+    await asyncio.wait(tasks)
+
+
 async def asleep():
     ready()
     await asyncio.sleep(300)
@@ -251,14 +277,13 @@ def forked():
     ferrio.run(asyncio.sleep(0))
     child = os.fork()
     if child:
-        time.sleep(0.5)
-        print(f"ready\n{child}", flush=True)
         os.waitpid(child, 0)
     else:
         ferrio.run(in_the_child())
 
 
 async def in_the_child():
+    print(f"ready\n{os.getpid()}", flush=True)
     await asyncio.sleep(300)
 
 

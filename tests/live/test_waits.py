@@ -16,14 +16,16 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots are t
 modules = pytest.mark.parametrize("module", [asyncio, ferrio], ids=["asyncio", "ferrio"])
 
 
-def waits(coroutines, before=lambda loop: None, after=lambda: None):
-    """What is said of the waits of tasks with these names: (the Wait, who could end it)."""
+def waits(coroutines, before=lambda loop: None, after=lambda: None, settled=lambda: True):
+    """What is said of the waits of tasks with these names, once all has ``settled``: (the Wait, who could end it)."""
 
     async def main():
         loop = asyncio.get_running_loop()
         before(loop)
         tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()]
         for _ in range(10):
+            await asyncio.sleep(0.01)
+        while not settled():
             await asyncio.sleep(0.01)
         taken = snapshot.take(loop, snapshot.Memory())
         after()
@@ -39,9 +41,19 @@ def waits(coroutines, before=lambda loop: None, after=lambda: None):
     return asyncio.Runner(loop_factory=ferrio.new_event_loop).run(main())
 
 
+class Gate(threading.Event):
+    """An event that says how many threads have come to wait for it."""
+
+    waiting = 0
+
+    def wait(self):
+        self.waiting += 1
+        super().wait()
+
+
 @pytest.mark.parametrize("kind", ["the default one", "another one", "to_thread"])
 def test_a_call_in_an_executor_runs_or_stands_in_line(kind):
-    go, other = threading.Event(), concurrent.futures.ThreadPoolExecutor(2)
+    go, other = Gate(), concurrent.futures.ThreadPoolExecutor(2)
 
     async def call():
         if kind == "to_thread":
@@ -53,6 +65,7 @@ def test_a_call_in_an_executor_runs_or_stands_in_line(kind):
         {f"call {number}": call() for number in range(5)},
         before=lambda loop: loop.set_default_executor(DefaultExecutor(2)),
         after=go.set,
+        settled=lambda: go.waiting == 2,
     )
     other.shutdown()
     running = [wait for wait, _ in known.values() if "runs" in wait]
@@ -61,7 +74,7 @@ def test_a_call_in_an_executor_runs_or_stands_in_line(kind):
     # In the order in which they were made.
     assert lined == {"call 2": 1, "call 3": 2, "call 4": 3}
     assert "2nd of 3 in line, and 2 threads busy" in known["call 3"][1]
-    assert known["call 4"][0]["calls"][0] == "Event.wait"
+    assert known["call 4"][0]["calls"][0] == "Gate.wait"
     if kind != "another one":
         assert all(wait["runs"] > 0 for wait in running)
         assert "it has run for " in known["call 0"][1]

@@ -102,6 +102,16 @@ impl<J> Slot<J> {
         }
     }
 
+    /// The job that is told of what there is to read, if it is all that watches, as the poller knows.
+    #[inline]
+    pub fn only_reader(&self) -> Option<&J> {
+        const READ: Interest = Interest { read: true, write: false };
+        match (&self.read, &self.write) {
+            (Some(Watcher::Always(job)), None) if self.armed == Some((READ, Mode::Level)) => Some(job),
+            _ => None,
+        }
+    }
+
     /// Puts a watcher in the place of the one there, and hands that out.
     pub fn replace(&mut self, direction: Direction, watcher: Option<Watcher<J>>) -> Option<Watcher<J>> {
         match direction {

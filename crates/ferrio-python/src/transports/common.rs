@@ -33,7 +33,8 @@ pub fn fail_waiter(waiter: &Bound<'_, PyAny>, message: &'static str) -> PyResult
     Ok(())
 }
 
-/// The bytes of `data`: itself if it is immutable, a copy if the caller may change it.
+/// The bytes of `data`: itself if it is immutable, a copy if the caller may change it. Never of a subclass, so that dropping
+/// it runs no code.
 pub fn snapshot<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     match as_bytes(data)? {
         Some(bytes) => Ok(bytes),
@@ -51,7 +52,10 @@ pub fn as_bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyB
     }
     if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>()
     {
-        return Ok(Some(data.py().get_type::<PyBytes>().call1((data,))?.cast_into()?));
+        let copy: Bound<'_, PyBytes> = data.py().get_type::<PyBytes>().call1((data,))?.cast_into()?;
+        // What a `__bytes__` has returned may be of one.
+        let is_exact = copy.cast_exact::<PyBytes>().is_ok();
+        return Ok(Some(if is_exact { copy } else { PyBytes::new(copy.py(), copy.as_bytes()) }));
     }
     Ok(None)
 }

@@ -37,7 +37,6 @@ use crate::short::Short;
 use crate::task::Canceller;
 use crate::timers::{TimerId, Timers};
 use recording::Recording;
-use turn::Alone;
 
 /// What the ready queue holds.
 pub(crate) enum Work<J> {
@@ -57,6 +56,9 @@ pub enum Due<J> {
     /// Wakes a Rust future.
     Wake(Waker),
 }
+
+/// No descriptor's token.
+const NOBODY: u64 = u64::MAX;
 
 /// One event loop.
 pub struct Engine<H: Host> {
@@ -97,8 +99,13 @@ pub struct Engine<H: Host> {
     stopping: Cell<bool>,
     /// How many looks in a row found news at once; or, below zero, how many waits must go by before the next such look.
     eagerness: Cell<i32>,
-    /// Which descriptor alone had news in the last look.
-    alone: Cell<Alone>,
+    /// The token of the descriptor that alone had something to be read in the last look, of those that are told of as long
+    /// as they have it; or [`NOBODY`].
+    alone: Cell<u64>,
+    /// The same, if it had so in the look before, too. Such a one (a reader that takes its bytes piece by piece, say)
+    /// probably has more, and asking for it takes two thirds of asking for all: `epoll_wait` with one socket 440 ns, `poll`
+    /// of it 300. All are asked for again after some such looks, and whenever it has none.
+    alone_again: Cell<u64>,
     /// For how many nanoseconds a wait goes on asking before it sleeps.
     spin: Cell<u64>,
 }
@@ -159,7 +166,8 @@ impl<H: Host> Engine<H> {
             waits: Cell::new(0),
             stopping: Cell::new(false),
             eagerness: Cell::new(0),
-            alone: Cell::default(),
+            alone: Cell::new(NOBODY),
+            alone_again: Cell::new(NOBODY),
             spin: Cell::new(0),
         })
     }

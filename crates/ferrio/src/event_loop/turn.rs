@@ -4,7 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use super::{Due, Engine, Work};
+use super::{Due, Engine, NOBODY, Work};
 use crate::cause::{Cause, Kind};
 use crate::descriptors::{Direction, Watcher, split};
 use crate::host::Host;
@@ -173,15 +173,14 @@ impl<H: Host> Engine<H> {
 
     fn wait(&self, cx: H::Cx<'_>, events: &mut Vec<Event>) -> io::Result<()> {
         self.notice_fork()?;
-        let poller = self.poller()?;
         let busy = self.stopping.get() || !self.ready.with(|ready| ready.is_empty()) || self.recording.is_taking();
         if busy || !self.remote.inbox.is_empty() {
-            return poller.wait(Some(0), events);
+            return self.look(events);
         }
         let next = self.timers.with(|timers| timers.earliest());
         let deadline = next.map(|(_, when)| when);
         if let (Some(deadline), true, 0) = (deadline, self.clock.is_virtual(), self.elsewhere.get()) {
-            poller.wait(Some(0), events)?;
+            self.look(events)?;
             if events.is_empty() && self.remote.inbox.is_empty() {
                 self.observe(Observed::Sleeps(next));
                 self.clock.jump_to(deadline);
@@ -194,12 +193,13 @@ impl<H: Host> Engine<H> {
         let timeout = deadline.map(|deadline| deadline.saturating_sub(self.now()));
         // A wait shorter than falling asleep and waking up takes (18 us of CPU for a timer of 1 us) is spent awake.
         if timeout.is_some_and(|timeout| timeout <= SHORTEST_SLEEP) {
-            return poller.wait(Some(0), events);
+            return self.look(events);
         }
         // (Whoever watches is told of every wait.)
-        if self.level() < Level::Deep && self.looks_eagerly(&poller, events)? {
+        if self.level() < Level::Deep && self.looks_eagerly(events)? {
             return Ok(());
         }
+        let poller = self.poller()?;
         let inbox = &self.remote.inbox;
         let spin = timeout.map_or(self.spin.get(), |timeout| timeout.min(self.spin.get()));
         self.record_sleep(next);
@@ -220,17 +220,17 @@ impl<H: Host> Engine<H> {
 
     /// A loop with many busy descriptors need not sleep: whether a look finds news at once. It saves the host letting go
     /// of its language and taking hold of it again (80 ns in Python), and costs a system call where there is none.
-    fn looks_eagerly(&self, poller: &Poller, events: &mut Vec<Event>) -> io::Result<bool> {
+    fn looks_eagerly(&self, events: &mut Vec<Event>) -> io::Result<bool> {
         let eagerness = self.eagerness.get();
         if eagerness <= 0 {
             self.eagerness.set(eagerness + 1);
             return Ok(false);
         }
-        match self.alone.get() {
-            Alone { token, again: true } if poller.is_still_readable(split(token).0) => {
+        match self.alone_again.get() {
+            token if token != NOBODY && self.is_still_readable(split(token).0) => {
                 events.push(Event { token, readable: true, writable: false });
             }
-            _ => poller.wait(Some(0), events)?,
+            _ => self.look(events)?,
         }
         let found = !events.is_empty();
         self.eagerness.set(match found {
@@ -251,29 +251,46 @@ impl<H: Host> Engine<H> {
     }
 
     fn dispatch(&self, cx: H::Cx<'_>, events: &[Event]) {
-        let mut stays = false;
+        let mut alone = NOBODY;
         for event in events {
+            if self.tell_reader(cx, event) {
+                alone = event.token;
+                continue;
+            }
             let (fd, generation) = split(event.token);
-            for direction in [Direction::Read, Direction::Write] {
-                let news = if direction == Direction::Read { event.readable } else { event.writable };
-                if news {
-                    stays = self.tell(cx, fd, generation, direction);
-                }
+            if event.readable {
+                self.tell(cx, fd, generation, Direction::Read);
+            }
+            if event.writable {
+                self.tell(cx, fd, generation, Direction::Write);
             }
             self.rearm_reported(fd, generation);
         }
-        if let [event] = events {
-            let alone = stays && event.readable && !event.writable;
-            let again = alone && self.alone.get().token == event.token;
-            self.alone.set(Alone { token: if alone { event.token } else { NOBODY }, again });
-        } else {
-            self.alone.set(Alone::default());
+        if events.len() != 1 {
+            alone = NOBODY;
         }
+        let again = self.alone.replace(alone) == alone;
+        self.alone_again.set(if again { alone } else { NOBODY });
         self.cause.set(Cause::OUTSIDE);
     }
 
-    /// Whether somebody is told who will be told again.
-    fn tell(&self, cx: H::Cx<'_>, fd: RawFd, generation: u32, direction: Direction) -> bool {
+    /// The way of nearly all news: there is something to read, and a job that is told so always is all that watches.
+    #[inline]
+    fn tell_reader(&self, cx: H::Cx<'_>, event: &Event) -> bool {
+        if !event.readable || event.writable {
+            return false;
+        }
+        let (fd, generation) = split(event.token);
+        let told = self.descriptors.with(|all| {
+            let slot = all.get(fd).filter(|slot| slot.generation == generation)?;
+            slot.only_reader().map(|job| H::again(cx, job))
+        });
+        let Some(job) = told else { return false };
+        self.enqueue(Work::Host(job), Cause::descriptor(fd as i64, false));
+        true
+    }
+
+    fn tell(&self, cx: H::Cx<'_>, fd: RawFd, generation: u32, direction: Direction) {
         let cause = Cause::descriptor(fd as i64, direction == Direction::Write);
         let told = self.descriptors.with(|all| {
             let slot = all.get(fd).filter(|slot| slot.generation == generation)?;
@@ -285,8 +302,7 @@ impl<H: Host> Engine<H> {
         // Out of the borrow: who observes the loop hears of it, and may look at what is watched.
         let waiters = match told {
             Some(Watcher::Always(job)) => {
-                self.enqueue(Work::Host(job), cause);
-                return true;
+                return self.enqueue(Work::Host(job), cause);
             }
             waiters => waiters,
         };
@@ -294,7 +310,6 @@ impl<H: Host> Engine<H> {
             self.cause.set(waiter.cause);
             waiter.waker.wake();
         }
-        false
     }
 
     fn fire_timers(&self) {
@@ -314,28 +329,6 @@ impl<H: Host> Engine<H> {
             }
         }
         self.cause.set(Cause::OUTSIDE);
-    }
-}
-
-/// Which descriptor alone had something to be read, of those that are told of as long as they have it.
-///
-/// One that had it twice in a row (a reader that takes its bytes piece by piece, say) probably has more, and asking for it
-/// takes two thirds of asking for all: `epoll_wait` with one socket 440 ns, `poll` of it 300. All are asked for again after
-/// [`EAGER_LOOKS`], and whenever it has none.
-#[derive(Clone, Copy)]
-pub(super) struct Alone {
-    /// Its token, or [`NOBODY`].
-    token: u64,
-    /// It had so in the look before, too.
-    again: bool,
-}
-
-/// No descriptor's token.
-const NOBODY: u64 = u64::MAX;
-
-impl Default for Alone {
-    fn default() -> Self {
-        Alone { token: NOBODY, again: false }
     }
 }
 

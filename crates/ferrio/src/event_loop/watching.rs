@@ -9,7 +9,7 @@ use crate::cause::Cause;
 use crate::descriptors::{Direction, Others, Slot, WaitId, Waiter, Watcher, token};
 use crate::fork;
 use crate::host::Host;
-use crate::poll::{self, Interest, Mode, Poller, RawFd};
+use crate::poll::{self, Event, Interest, Mode, Poller, RawFd};
 
 impl<H: Host> Engine<H> {
     /// Runs `job` on every turn in which `fd` has news, until [`unwatch`](Self::unwatch); replaces and returns the
@@ -274,6 +274,15 @@ impl<H: Host> Engine<H> {
     pub(super) fn poller(&self) -> io::Result<Arc<Poller>> {
         let poller = self.poller.with(|poller| poller.clone());
         poller.ok_or_else(closed)
+    }
+
+    /// What news there is now.
+    pub(super) fn look(&self, events: &mut Vec<Event>) -> io::Result<()> {
+        self.poller.with(|poller| poller.as_ref().ok_or_else(closed)?.wait(Some(0), events))
+    }
+
+    pub(super) fn is_still_readable(&self, fd: RawFd) -> bool {
+        self.poller.with(|poller| poller.as_ref().is_some_and(|poller| poller.is_still_readable(fd)))
     }
 
     fn arm(&self, fd: RawFd, generation: u32, interest: Interest, mode: Mode, known: bool) -> io::Result<()> {

@@ -21,8 +21,7 @@ impl StreamTransport {
         state.lost_writes.set(state.lost_writes.get() + 1);
         transport.unwatch_reads()?;
         transport.unwatch_writes()?;
-        let left = state.queue.borrow_mut().take();
-        drop(left);
+        state.queue.borrow_mut().clear();
         if !state.lost.replace(true) {
             // Nobody would run it; the descriptor is closed when the transport is collected.
             transport.core.check_closed()?;

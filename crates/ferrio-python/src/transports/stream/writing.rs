@@ -107,9 +107,7 @@ impl StreamTransport {
         let transport = this.get();
         let state = transport.state()?;
         while !state.queue.borrow().is_empty() {
-            let mut written = Vec::new();
-            let result = state.queue.borrow_mut().write_to(py, state.fd, &mut written);
-            drop(written);
+            let result = state.queue.borrow_mut().write_to(py, state.fd);
             match result {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -126,8 +124,7 @@ impl StreamTransport {
     }
 
     fn write_failed(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
-        let left = this.get().state()?.queue.borrow_mut().take();
-        drop(left);
+        this.get().state()?.queue.borrow_mut().clear();
         this.get().unwatch_writes()?;
         Self::fatal(this, from_io(error), "Fatal write error on socket transport")
     }

@@ -81,8 +81,7 @@ impl TlsProtocol {
         let tls = this.get();
         let state = tls.state()?;
         tls.mark_closed(py)?;
-        let left = state.queue.borrow_mut().take();
-        drop(left);
+        state.queue.borrow_mut().clear();
         tls.engine.take_outgoing(py, |_| ())?;
         state.lost_writes.set(state.lost_writes.get().saturating_add(1));
         tls.cancel_timer()?;

@@ -121,9 +121,7 @@ impl TlsProtocol {
             let left = &piece.as_bytes(py)[sent..];
             let written = self.engine.write(py, &left[..left.len().min(portion)])?;
             let Some(count) = written.filter(|count| *count > 0) else { break };
-            let mut encrypted = Vec::new();
-            state.queue.borrow_mut().advance(py, count, &mut encrypted);
-            drop(encrypted);
+            state.queue.borrow_mut().advance(py, count);
             done += count;
         }
         Ok(())

@@ -10,7 +10,7 @@ from benches.row import CPU, row
 
 
 def run(loop, main):
-    loop.run_until_complete(main)
+    return loop.run_until_complete(main)
 
 
 @row("async with Lock, free", 200_000, quick=True)

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
+use ferrio::cause::Cause;
 use ferrio::event_loop::Engine;
+use ferrio::host::Host;
 use ferrio::recorder::reading::{LoopView, Record, Times, View};
 use ferrio::recorder::watch::{self, Watch};
 use ferrio::recorder::{self, Level, State, Title};
@@ -22,14 +24,25 @@ use crate::event_loop::Loop;
 use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
-use crate::running;
 use crate::step;
 use crate::tasks::asyncio::is_done;
 
 // --- what runs -------------------------------------------------------------------------------------------------------
 
 /// What tells a job's subject from others: a task's address; for callbacks and native steps that of their code.
+#[inline(always)]
 pub fn key(job: &Job) -> u64 {
+    // SAFETY: the engine asks on the loop's thread, which is attached.
+    let py = unsafe { Python::assume_attached() };
+    if let Job::Step(step) = job
+        && let Some(task) = step.known_task(py)
+    {
+        return task.as_ptr() as u64;
+    }
+    key_of_others(job)
+}
+
+fn key_of_others(job: &Job) -> u64 {
     match job {
         Job::Step(step) => step.task_address() as u64,
         Job::Handle(handle) => handle::code_address(handle) as u64,
@@ -41,10 +54,27 @@ pub fn key(job: &Job) -> u64 {
     }
 }
 
-/// What stands for its name: for a task, of which there may be a great many, without calling Python, if that can be done.
-pub fn title(job: &Job) -> Title {
+/// What stands for its name, of a task with a number: there may be a great many of these.
+#[inline]
+pub fn title(job: &Job) -> Option<Title> {
+    let Job::Step(step) = job else { return None };
+    // SAFETY: as above.
+    let py = unsafe { Python::assume_attached() };
+    let (own, coroutine) = (step.name_of_task(py)?.as_ptr(), step.coroutine_name(py)?.as_ptr());
+    // SAFETY: living objects, which the task holds; looking at a number and hashing a string call nothing of Python's.
+    unsafe {
+        let is_number = ffi::PyLong_CheckExact(own) != 0 && ffi::PyUnicode_CheckExact(coroutine) != 0;
+        is_number.then(|| {
+            let text = hash_as_text(ffi::PyObject_Hash(coroutine));
+            Title { text, number: small(own), stamp: own as usize }
+        })
+    }
+}
+
+/// The same of any other task.
+pub fn asked_title(job: &Job) -> Title {
     let Job::Step(step) = job else { return Title::default() };
-    // SAFETY: the engine asks on the loop's thread, which is attached.
+    // SAFETY: as above.
     let py = unsafe { Python::assume_attached() };
     title_of_task(&step.task(py)).unwrap_or_default()
 }
@@ -54,22 +84,30 @@ pub fn name_stamp(job: &Job) -> usize {
     let Job::Step(step) = job else { return 0 };
     // SAFETY: as above.
     let py = unsafe { Python::assume_attached() };
-    // A task keeps its name; what makes a new string each time is asked for its name each time.
-    own_name(&step.task(py)).map_or(0, |name| name.as_ptr() as usize)
+    match step.name_of_task(py) {
+        Some(name) => name.as_ptr() as usize,
+        // A task keeps its name; what makes a new string each time is asked for its name each time.
+        None => own_name(&step.task(py)).map_or(0, |name| name.as_ptr() as usize),
+    }
 }
 
 fn title_of_task(task: &Bound<'_, PyAny>) -> PyResult<Title> {
     let (coroutine, name) = (coroutine_name(task)?, own_name(task)?);
+    let stamp = name.as_ptr() as usize;
     Ok(match number_of(&name) {
-        Some(number) => Title { text: hash(&coroutine)?, number },
+        Some(number) => Title { text: hash(&coroutine)?, number, stamp },
         // (Turned, because a task may have the name of its coroutine.)
-        None => Title { text: hash(&coroutine)?.rotate_left(17) ^ hash(&name)? | 1, number: 0 },
+        None => Title { text: hash(&coroutine)?.rotate_left(17) ^ hash(&name)? | 1, number: 0, stamp },
     })
 }
 
 fn hash(text: &Bound<'_, PyAny>) -> PyResult<u64> {
+    Ok(hash_as_text(text.hash()?))
+}
+
+fn hash_as_text(hash: isize) -> u64 {
     // Never 0, which stands for no hash.
-    Ok(text.hash()? as u64 | 1)
+    hash as u64 | 1
 }
 
 /// What people call it.
@@ -103,9 +141,18 @@ fn own_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 fn number_of(name: &Bound<'_, PyAny>) -> Option<u32> {
     match name.cast::<PyString>() {
         Ok(name) => name.to_str().ok()?.strip_prefix("Task-")?.parse().ok(),
-        // SAFETY: an integer, as it is no string; a task's number is too small to fail, and tasks beyond are all called 0.
-        Err(_) => Some(unsafe { ffi::PyLong_AsUnsignedLongLongMask(name.as_ptr()) }.try_into().unwrap_or(0)),
+        // SAFETY: an integer, as it is no string.
+        Err(_) => Some(unsafe { small(name.as_ptr()) }),
     }
+}
+
+/// A task's number, which is too small for an error; tasks beyond are all called 0.
+///
+/// # Safety
+/// A living integer.
+unsafe fn small(number: *mut ffi::PyObject) -> u32 {
+    // SAFETY: as the caller promises.
+    unsafe { ffi::PyLong_AsUnsignedLongLongMask(number) }.try_into().unwrap_or(0)
 }
 
 /// The qualified name of a task's coroutine.
@@ -128,14 +175,16 @@ fn name_of(object: &Bound<'_, PyAny>) -> String {
 }
 
 /// Runs a job at the flight level: a task that is over makes room for another at its address.
-pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
-    let Job::Step(step) = &job else { return running::run(engine, py, job) };
+pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job, cause: Cause) -> PyResult<()> {
+    let Job::Step(step) = &job else { return PyHost::run(engine, py, job, cause) };
     let task = step.task(py);
-    let ran = running::run(engine, py, job);
+    let ran = PyHost::run(engine, py, job, cause);
     if is_over(&task) {
         engine.forget_subject(task.as_ptr() as u64);
     }
-    ran
+    // (Not `ran` itself, which would be copied: seven words, of which a step that ends well has written one.)
+    ran?;
+    Ok(())
 }
 
 /// `task.done()` of a task whose steps are recognised: one of C, or of a class that is derived from it. Called as the C
@@ -369,6 +418,7 @@ impl PageView {
         known.set_item("signal", process.signal)?;
         known.set_item("missing", process.missing)?;
         known.set_item("records", process.records)?;
+        known.set_item("unwatched", process.unwatched)?;
         Ok(known)
     }
 
@@ -422,6 +472,7 @@ fn counters<'py>(py: Python<'py>, one: &LoopView) -> PyResult<Bound<'py, PyDict>
     };
     known.set_item("slot", one.slot)?;
     known.set_item("number", one.number)?;
+    known.set_item("has_room", one.has_room)?;
     known.set_item("state", state)?;
     known.set_item("thread", one.thread)?;
     for (name, count) in [("steps", one.steps), ("turns", one.turns), ("sleeps", one.sleeps)] {

@@ -51,11 +51,8 @@ impl Host for PyHost {
         run(engine, py, job)
     }
 
-    fn run_recorded(engine: &Engine<Self>, py: Python<'_>, job: Job, _cause: Cause) -> PyResult<()> {
-        if engine.host.debug.load(Ordering::Relaxed) {
-            return run_in_debug(engine, py, job);
-        }
-        recording::run(engine, py, job)
+    fn run_recorded(engine: &Engine<Self>, py: Python<'_>, job: Job, cause: Cause) -> PyResult<()> {
+        recording::run(engine, py, job, cause)
     }
 
     fn again(py: Python<'_>, job: &Job) -> Job {
@@ -82,12 +79,18 @@ impl Host for PyHost {
         observing::tell(engine, event);
     }
 
+    #[inline(always)]
     fn key(job: &Job) -> u64 {
         recording::key(job)
     }
 
-    fn title(job: &Job) -> Title {
+    #[inline]
+    fn title(job: &Job) -> Option<Title> {
         recording::title(job)
+    }
+
+    fn asked_title(job: &Job) -> Title {
+        recording::asked_title(job)
     }
 
     fn name_stamp(job: &Job) -> usize {

@@ -269,34 +269,56 @@ impl BareCall {
     pub fn task_address(&self) -> usize {
         // SAFETY: attached, as the caller promises.
         let py = unsafe { Python::assume_attached() };
-        self.known_task(py).map_or_else(|| self.task(py).as_ptr(), ptr::NonNull::as_ptr) as usize
+        self.task(py).as_ptr() as usize
     }
 
     /// The task whose step it is, for a [`Job::Step`]; the callable itself if that does not tell.
+    #[inline(always)]
     pub fn task<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         match self.known_task(py) {
             // SAFETY: its callable holds it.
             Some(task) => unsafe { Bound::from_borrowed_ptr(py, task.as_ptr()) },
-            None => {
-                let callable = self.callable.bind(py);
-                callable.getattr(intern!(py, "__self__")).unwrap_or_else(|_| callable.clone())
-            }
+            None => self.own_task(py),
         }
     }
 
+    #[cold]
+    fn own_task<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        let callable = self.callable.bind(py);
+        callable.getattr(intern!(py, "__self__")).unwrap_or_else(|_| callable.clone())
+    }
+
     /// The task, without asking Python, if that can be done. Borrowed from the callable.
+    #[inline(always)]
+    pub fn known_task(&self, py: Python<'_>) -> Option<ptr::NonNull<ffi::PyObject>> {
+        let places = &SIGNS.get(py)?.places;
+        let place = if self.future.is_some() { places.task_of_wakeup } else { places.task_of_step }?;
+        // SAFETY: in a wake-up and in a step the task stands where `recognise_task_steps` found it in another of the same
+        // type, and stays there.
+        ptr::NonNull::new(unsafe { *self.callable.as_ptr().byte_add(place).cast() })
+    }
+
+    /// What stands for the name of the task whose step it is (a string, or the number that makes it `Task-7`), for a
+    /// [`Job::Step`], without asking Python, if that can be done. Borrowed from the task.
     #[inline]
-    fn known_task(&self, py: Python<'_>) -> Option<ptr::NonNull<ffi::PyObject>> {
-        let callable = self.callable.as_ptr();
-        // SAFETY: a wake-up is a builtin method of its task; in a step the task stands where `recognise_task_steps` found
-        // it in another of the same type.
-        ptr::NonNull::new(unsafe {
-            if self.future.is_some() {
-                ffi::PyCFunction_GetSelf(callable)
-            } else {
-                *callable.byte_add(SIGNS.get(py)?.places.task_of_step?).cast()
-            }
-        })
+    pub fn name_of_task(&self, py: Python<'_>) -> Option<ptr::NonNull<ffi::PyObject>> {
+        let place = places(py)?.name_of_task?;
+        // SAFETY: a step is one of a task of C, or of a class derived from it; there the name has its place, and always
+        // is a string or an integer.
+        ptr::NonNull::new(unsafe { *self.known_task(py)?.as_ptr().byte_add(place).cast() })
+    }
+
+    /// The qualified name of its coroutine, likewise, if that is one of Python's.
+    #[inline]
+    pub fn coroutine_name(&self, py: Python<'_>) -> Option<ptr::NonNull<ffi::PyObject>> {
+        let places = places(py)?;
+        let (in_task, in_coroutine) = (places.coroutine_of_task?, places.name_of_coroutine?);
+        // SAFETY: as above; the coroutine is of the type in which its name's place was found.
+        unsafe {
+            let coroutine: *mut ffi::PyObject = *self.known_task(py)?.as_ptr().byte_add(in_task).cast();
+            let is_plain = !coroutine.is_null() && ffi::Py_TYPE(coroutine) == &raw mut ffi::PyCoro_Type;
+            is_plain.then(|| ptr::NonNull::new(*coroutine.byte_add(in_coroutine).cast())).flatten()
+        }
     }
 
     pub fn callable(&self) -> &Py<PyAny> {

@@ -53,8 +53,14 @@ pub trait Host: Sized + 'static {
     }
 
     /// What stands for that subject's name: asked for each subject, so that the name itself is asked for once for all that
-    /// have the same.
-    fn title(job: &Self::Job) -> Title {
+    /// have the same. None if only the language can tell, which must not be called here.
+    fn title(job: &Self::Job) -> Option<Title> {
+        let _ = job;
+        None
+    }
+
+    /// The same where that is None; the language may be called.
+    fn asked_title(job: &Self::Job) -> Title {
         let _ = job;
         Title::default()
     }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::{Due, Engine, Work};
 use crate::cause::Cause;
 use crate::clock::Clock;
+use crate::fork;
 use crate::host::Host;
 use crate::recorder::page::{Page, SLOTS, SLOW_TURN, SNAPSHOT, SNAPSHOTS, Slot, State, add};
 use crate::recorder::reading::LoopView;
@@ -33,7 +34,11 @@ pub(super) struct Recording {
     slot: Cell<&'static Slot>,
     /// Its place in the page; [`SLOTS`] if it is in none.
     index: Cell<usize>,
+    /// In which process it got that, by its forks.
+    forks: Cell<u32>,
     pen: Pen,
+    /// This process's, which is always at the same address.
+    page: &'static Page,
     /// A step that takes so many nanoseconds is slow; 0 for none.
     slow_after: AtomicU64,
     /// What the page's header said when it was last looked at.
@@ -49,6 +54,8 @@ pub(super) struct Recording {
     /// What runs, and since which stamp; or since when the loop sleeps.
     subject: Cell<u64>,
     begun: Cell<u64>,
+    /// What runs is over when this step ends.
+    is_last: Cell<bool>,
     /// The last reading of the stamp, at the end of a step or the first record since the loop asked the operating system:
     /// what begins or happens now has it, until a step ends. 0 if there is none to go by.
     read: Cell<u64>,
@@ -75,7 +82,9 @@ impl Recording {
             observed: Cell::new(false),
             slot: Cell::new(slot),
             index: Cell::new(index),
+            forks: Cell::new(fork::count()),
             pen: Pen::default(),
+            page: Page::own(),
             told: Cell::new(0),
             slow_after: AtomicU64::new(0),
             wanted: Cell::new(wanted),
@@ -85,6 +94,7 @@ impl Recording {
             taken: Cell::new((0, 0)),
             subject: Cell::new(0),
             begun: Cell::new(0),
+            is_last: Cell::new(false),
             read: Cell::new(0),
         }
     }
@@ -143,10 +153,16 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        let slot = self.slot.get();
-        if self.index.get() < SLOTS {
-            slot.set_state(State::Free);
-        } else {
+        let (slot, is_spare) = (self.slot.get(), self.index.get() == SLOTS);
+        // A loop that the child of a fork has inherited and never used has nothing in the child's page.
+        if ON && self.forks.get() == fork::count() {
+            if is_spare {
+                self.page.header.unwatched.fetch_sub(1, Ordering::Relaxed);
+            } else {
+                slot.set_state(State::Free);
+            }
+        }
+        if is_spare {
             spare().push(slot);
         }
     }
@@ -164,6 +180,7 @@ fn claim(number: u64) -> (&'static Slot, usize) {
         if let Some((index, slot)) = page.claim_slot(number) {
             return (slot, index);
         }
+        page.header.unwatched.fetch_add(1, Ordering::Relaxed);
     }
     (spare().pop().unwrap_or_else(|| Box::leak(Slot::private())), SLOTS)
 }
@@ -173,7 +190,7 @@ fn thread_number() -> u32 {
     #[cfg(target_os = "linux")]
     {
         thread_local!(static NUMBER: Cell<(u32, u32)> = const { Cell::new((0, 0)) });
-        let forks = crate::fork::count();
+        let forks = fork::count();
         let (number, at) = NUMBER.get();
         if number != 0 && at == forks {
             return number;
@@ -213,6 +230,9 @@ impl<H: Host> Engine<H> {
         if !ON || (level == Level::Flight && !rings) {
             return;
         }
+        if rings && !self.recording.rings.replace(rings) {
+            self.recording.pen.forget_all();
+        }
         self.recording.rings.set(rings);
         self.recording.forget_reading();
         self.recording.level.set(if self.recording.observed.get() { Level::Deep } else { level });
@@ -249,9 +269,11 @@ impl<H: Host> Engine<H> {
 
     /// The job's subject is over: another may have its key.
     pub fn forget_subject(&self, key: u64) {
-        let known = self.recording.pen.forget(key);
-        if let (Some(subject), true) = (known, self.recording.rings.get()) {
-            self.write(Kind::End, subject, 0, self.cause.get(), self.moment());
+        let Recording { pen, rings, subject, begun, is_last, .. } = &self.recording;
+        match pen.forget(key) {
+            Some(known) if known == subject.get() && begun.get() != 0 => is_last.set(true),
+            Some(known) if rings.get() => self.write(Kind::End, known, 0, self.cause.get(), self.moment()),
+            _ => {}
         }
     }
 
@@ -259,8 +281,8 @@ impl<H: Host> Engine<H> {
 
     #[inline]
     fn write(&self, kind: Kind, subject: u64, word: u64, cause: Cause, begun: u64) {
-        let Recording { pen, index, .. } = &self.recording;
-        pen.write(Page::own(), ring::about(kind, index.get(), subject), word, cause, begun);
+        let Recording { pen, page, index, .. } = &self.recording;
+        pen.write(page, ring::about(kind, index.get(), subject), word, cause, begun);
     }
 
     /// The time of what begins or happens now. A reading of the counter is half of what a record costs, so there is one a
@@ -283,58 +305,73 @@ impl<H: Host> Engine<H> {
         now
     }
 
-    #[inline]
-    fn subject(&self, work: &Work<H::Job>) -> u64 {
-        let key = work.job().map_or(0, H::key);
-        self.recording.pen.known(Page::own(), key).unwrap_or_else(|| self.introduce(key, work))
-    }
-
-    #[cold]
-    fn introduce(&self, key: u64, work: &Work<H::Job>) -> u64 {
-        let title = work.job().map(|job| (H::title(job), H::name_stamp(job))).unwrap_or_default();
+    /// The subject that the next record is about, and the word that tells its name.
+    fn introduce(&self, key: u64, work: &Work<H::Job>) -> (u64, u64) {
+        let title = work.job().map(|job| H::title(job).unwrap_or_else(|| H::asked_title(job))).unwrap_or_default();
         let name = || work.job().map_or_else(|| "a Rust future".to_owned(), H::name);
-        self.recording.pen.introduce(Page::own(), self.recording.index.get(), key, title, name, self.moment())
+        self.recording.pen.introduce_by_name(self.recording.page, key, title, name)
     }
 
-    /// As [`subject`](Self::subject), of what begins to run: it may have got another name since it was made ready.
+    /// The subject of what begins to run.
     #[inline]
     fn beginning(&self, work: &Work<H::Job>) -> u64 {
         let key = work.job().map_or(0, H::key);
-        match self.recording.pen.begins(Page::own(), key) {
-            Some((subject, None)) => subject,
-            Some((subject, Some(stamp))) => {
-                if work.job().map_or(0, H::name_stamp) != stamp {
-                    self.introduce(key, work);
-                }
-                subject
-            }
-            None => self.introduce(key, work),
+        match self.recording.pen.begins(self.recording.page, key) {
+            Some((subject, 0)) => subject,
+            // For the first time: it may have got another name since it was made ready.
+            Some((subject, stamp)) if work.job().map_or(0, H::name_stamp) == stamp => subject,
+            _ => self.name(key, work),
         }
+    }
+
+    #[cold]
+    fn name(&self, key: u64, work: &Work<H::Job>) -> u64 {
+        let (subject, name) = self.introduce(key, work);
+        self.write(Kind::Name, subject, name, Cause::OUTSIDE, self.moment());
+        subject
     }
 
     /// The newest entry of the ready queue has just got there.
     #[cold]
     #[inline(never)]
     pub(super) fn record_queued(&self) {
-        if self.level() < Level::Deep {
-            let key_of = |(work, cause): &(Work<H::Job>, Cause)| (work.job().map_or(0, H::key), *cause);
-            let newest = self.ready.with(|ready| ready.newest().map(key_of));
-            let known = newest.and_then(|(key, cause)| Some((self.recording.pen.known(Page::own(), key)?, cause)));
-            if let Some((subject, cause)) = known {
-                return self.write(Kind::Wake, subject, 0, cause, self.moment());
-            }
+        if self.level() == Level::Deep {
+            return self.record_newest();
         }
+        let (pen, page) = (&self.recording.pen, self.recording.page);
+        // Subject and name, as far as they are known without a call of the host's language.
+        let known = self.ready.with(|ready| {
+            let (work, cause) = ready.newest()?;
+            let key = work.job().map_or(0, H::key);
+            let named = match pen.known(page, key) {
+                Some(subject) => (subject, 0),
+                None => pen.introduce(page, key, work.job().and_then(H::title)?)?,
+            };
+            Some((named, *cause))
+        });
+        match known {
+            Some(((subject, name), cause)) => self.write(Kind::Wake, subject, name, cause, self.moment()),
+            None => self.record_newest(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn record_newest(&self) {
         // Out of the queue while it is told of, or named: whoever is called then may call the loop.
         if let Some((work, cause)) = self.ready.with(|ready| ready.take_newest()) {
             self.observe(Observed::Queued(work.job(), cause));
             if self.recording.rings.get() {
-                self.write(Kind::Wake, self.subject(&work), 0, cause, self.moment());
+                let key = work.job().map_or(0, H::key);
+                let known = self.recording.pen.known(self.recording.page, key);
+                let (subject, name) = known.map_or_else(|| self.introduce(key, &work), |subject| (subject, 0));
+                self.write(Kind::Wake, subject, name, cause, self.moment());
             }
             self.ready.with(|ready| ready.push(work, cause));
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn record_begin(&self, number: u64, work: &Work<H::Job>, cause: Cause) {
         self.observe(Observed::Begins(number, work.job(), cause));
         if self.recording.rings.get() {
@@ -343,14 +380,15 @@ impl<H: Host> Engine<H> {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn record_end(&self, number: u64, cause: Cause) {
         self.observe(Observed::Ends(number));
-        let Recording { rings, subject, begun, .. } = &self.recording;
+        let Recording { rings, subject, begun, is_last, .. } = &self.recording;
+        let kind = if is_last.take() { Kind::LastStep } else { Kind::Step };
         if rings.get() && begun.get() != 0 {
             let ended = self.read_stamp();
             let word = ring::step_word(number, ended.saturating_sub(begun.get()));
-            self.write(Kind::Step, subject.get(), word, cause, begun.replace(0));
+            self.write(kind, subject.get(), word, cause, begun.replace(0));
         }
     }
 
@@ -550,6 +588,7 @@ impl<H: Host> Engine<H> {
             store(&slot.slow_after, self.recording.slow_after.load(Ordering::Relaxed));
             self.recording.slot.set(slot);
             self.recording.index.set(index);
+            self.recording.forks.set(fork::count());
             self.recording.pen.begin_anew();
         }
     }

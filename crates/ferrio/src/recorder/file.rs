@@ -96,7 +96,7 @@ mod memory {
     use std::ffi::CString;
     use std::fs::{self, DirBuilder, File, OpenOptions};
     use std::io;
-    use std::mem::{MaybeUninit, offset_of};
+    use std::mem::MaybeUninit;
     use std::os::fd::AsRawFd;
     use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -107,7 +107,7 @@ mod memory {
     use std::time::SystemTime;
 
     use super::{BESIDE, KEPT, OWN, SUFFIX};
-    use crate::recorder::page::Page;
+    use crate::recorder::page::{AT_FIRST, Page};
 
     /// Where the mapping is, for the handler that runs in a forked child and may take no lock.
     static MAPPED: AtomicPtr<Page> = AtomicPtr::new(ptr::null_mut());
@@ -131,7 +131,7 @@ mod memory {
         sweep(&folder);
         let path = folder.join(format!("{}{SUFFIX}", std::process::id()));
         let file = create(&path).ok()?;
-        let made = file.set_len(size_of::<Page>() as u64).and_then(|()| allocate(&file, 0, offset_of!(Page, filled)));
+        let made = file.set_len(size_of::<Page>() as u64).and_then(|()| allocate(&file, 0, AT_FIRST));
         let Ok(page) = made.and_then(|()| map(place, Some(&file))) else {
             drop(fs::remove_file(&path));
             return None;

@@ -9,6 +9,7 @@
 //!
 //! * `page`: what is where in that memory, and the counters of a loop (pulse)
 //! * `ring`: wake-ups and steps, the newest so many (flight)
+//! * `table`: which subjects a ring knows
 //! * `stamp`: the time of a record, for nine nanoseconds
 //! * `file`: where the file lives; forks, exits, leftovers
 //! * [`watch`]: slow steps, found while they are being done
@@ -19,6 +20,7 @@ pub(crate) mod page;
 pub mod reading;
 pub(crate) mod ring;
 pub(crate) mod stamp;
+mod table;
 pub mod watch;
 
 pub use file::{KEPT, STACKS, SUFFIX, folder, path};
@@ -61,6 +63,8 @@ pub struct Title {
     pub text: u64,
     /// The subject's own number (12 for `Task-12`); 0 for none.
     pub number: u32,
+    /// What [`Host::name_stamp`](crate::host::Host::name_stamp) says now.
+    pub stamp: usize,
 }
 
 /// What happens in a loop at [`Level::Deep`].

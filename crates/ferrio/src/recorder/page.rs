@@ -11,6 +11,7 @@
 //! its own, in the text, and is the host's affair. A test compares the layout with [`LAYOUT`], so that none is changed by
 //! mistake.
 
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,13 +21,16 @@ use crate::clock::Clock;
 /// How a page begins.
 pub const MAGIC: [u8; 8] = *b"ferrio\r\n";
 /// The layout described by this file.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// What the layout of this version comes to: the sizes of the header, a slot and the page, and where its parts begin.
 #[cfg(test)]
-const LAYOUT: [usize; 7] = [1256, 1088, 25_481_216, 1280, 53_248, 16_830_464, 17_092_608];
+const LAYOUT: [usize; 7] = [1264, 1088, 25_726_976, 1280, 299_008, 17_076_224, 17_338_368];
 
-/// How many loops of a process have their counters in its page; further ones keep theirs to themselves.
-pub const SLOTS: usize = 32;
+/// How many loops of a process have their counters in its page; further ones keep theirs to themselves, and are counted.
+/// A record has eight bits for a loop's slot, of which this number stands for none.
+pub const SLOTS: usize = 255;
+/// So many bytes of the page have memory from the beginning, which is room for two loops; more is got for the others.
+pub(crate) const AT_FIRST: usize = 4096;
 /// How many records the ring holds: 16 MiB of them.
 pub const RECORDS: usize = CHUNKS * CHUNK;
 /// A loop takes so many records' room at a time, and then writes without asking the others.
@@ -63,6 +67,10 @@ pub struct Header {
     pub chunks: AtomicU64,
     /// How many bytes of names there are.
     pub names: AtomicU64,
+    /// How many slots have ever been taken: those behind are not to be touched.
+    pub(crate) taken: AtomicU32,
+    /// How many loops live that found no slot.
+    pub unwatched: AtomicU32,
     /// What the process calls itself: its command line, and what runs it.
     pub title: Text<1024>,
     pub runtime: Text<128>,
@@ -246,7 +254,8 @@ pub(crate) fn add(counter: &AtomicU64, more: u64) {
 #[repr(C)]
 pub struct Page {
     pub header: Header,
-    pub slots: [Slot; SLOTS],
+    /// Those that have been taken are [`Page::slots`].
+    slots: [Slot; SLOTS],
     // Each of these begins on a boundary of the operating system's pages, and gets memory when it is first needed.
     /// Up to which number each chunk's records are written.
     pub(crate) filled: Aligned<[AtomicU64; CHUNKS]>,
@@ -291,21 +300,28 @@ impl Page {
         }
     }
 
-    /// A slot for a new loop.
+    /// The slots that are, or were, a loop's.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots[..(self.header.taken.load(Ordering::Acquire) as usize).min(SLOTS)]
+    }
+
+    /// A slot for a new loop. None if all are taken, or there is no memory for one more.
     pub(crate) fn claim_slot(&self, number: u64) -> Option<(usize, &Slot)> {
-        let free = |(_, slot): &(usize, &Slot)| {
-            let claimed = slot.state.compare_exchange(
-                State::Free as u32,
-                State::Idle as u32,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            claimed.is_ok()
-        };
-        let (index, slot) = self.slots.iter().enumerate().find(free)?;
-        slot.empty();
-        slot.number.store(number, Ordering::Relaxed);
-        Some((index, slot))
+        for (index, slot) in self.slots.iter().enumerate() {
+            let (begins, length) = (offset_of!(Page, slots) + index * size_of::<Slot>(), size_of::<Slot>());
+            let is_new = index >= self.slots().len();
+            if is_new && begins + length > AT_FIRST && !file::reserve(begins, length) {
+                return None;
+            }
+            let (free, idle) = (State::Free as u32, State::Idle as u32);
+            if slot.state.compare_exchange(free, idle, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                slot.empty();
+                slot.number.store(number, Ordering::Relaxed);
+                self.header.taken.fetch_max(index as u32 + 1, Ordering::AcqRel);
+                return Some((index, slot));
+            }
+        }
+        None
     }
 }
 
@@ -345,8 +361,6 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
-    use std::mem::offset_of;
-
     use super::*;
 
     #[test]
@@ -366,6 +380,7 @@ mod tests {
         let places =
             [offset_of!(Page, slots), offset_of!(Page, ring), offset_of!(Page, names), offset_of!(Page, snapshots)];
         let layout: Vec<_> = sizes.into_iter().chain(places).collect();
+        assert!(offset_of!(Page, slots) + 2 * size_of::<Slot>() <= AT_FIRST);
         assert_eq!(layout, LAYOUT, "raise VERSION by one (once a release), and put this into LAYOUT");
         // These two stay for ever.
         assert_eq!([offset_of!(Header, magic), offset_of!(Header, version)], [0, MAGIC.len()]);

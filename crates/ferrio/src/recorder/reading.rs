@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use super::page::{BUCKETS, CHUNKS, Histogram, MAGIC, NAMES, SNAPSHOT, Slot, State, VERSION, bucket_end};
+use super::page::{BUCKETS, CHUNKS, Histogram, MAGIC, NAMES, SNAPSHOT, SNAPSHOTS, Slot, State, VERSION, bucket_end};
 use super::ring::{self, Kind};
 use super::stamp::Scale;
 use crate::cause::Cause;
@@ -40,6 +40,8 @@ pub struct Process {
     pub missing: u32,
     /// How many records there have been.
     pub records: u64,
+    /// How many loops live that have no place in the page.
+    pub unwatched: u32,
 }
 
 /// One loop's counters. Times in nanoseconds, moments of the monotonic clock.
@@ -47,6 +49,8 @@ pub struct Process {
 pub struct LoopView {
     /// Its place in the page, for [`View::snapshot`].
     pub slot: usize,
+    /// Whether there is room for its snapshots.
+    pub has_room: bool,
     /// Its number among the loops that the process has made.
     pub number: u64,
     /// What it is doing.
@@ -102,6 +106,7 @@ impl LoopView {
         let state = State::from_number(slot.state.load(Ordering::Acquire));
         LoopView {
             slot: index,
+            has_room: index < SNAPSHOTS,
             number: slot.number.load(Ordering::Relaxed),
             state,
             thread: slot.thread.load(Ordering::Relaxed),
@@ -200,6 +205,7 @@ impl View {
             signal: header.signal.load(Ordering::Relaxed),
             missing: header.missing.load(Ordering::Relaxed),
             records: ring::written(&self.page),
+            unwatched: header.unwatched.load(Ordering::Relaxed),
         }
     }
 
@@ -214,12 +220,12 @@ impl View {
     }
 
     fn slots(&self) -> impl Iterator<Item = LoopView> {
-        self.page.slots.iter().enumerate().map(|(index, slot)| LoopView::of(index, slot))
+        self.page.slots().iter().enumerate().map(|(index, slot)| LoopView::of(index, slot))
     }
 
     /// The newest snapshot of the loop in this slot, if it has written one.
     pub fn snapshot(&self, slot: usize) -> Option<Snapshot> {
-        let counters = self.page.slots.get(slot)?;
+        let counters = self.page.slots().get(slot)?;
         let rooms = self.page.snapshots.0.get(slot)?;
         // Written in turns: the other one may be under way.
         for _ in 0..8 {
@@ -245,7 +251,17 @@ impl View {
         let scale = self.scale();
         let mut chunks: Vec<_> = (0..CHUNKS).filter_map(|place| ring::read_chunk(&self.page, place)).collect();
         chunks.sort_unstable_by_key(|(number, _)| *number);
-        chunks.iter().flat_map(|(_, records)| records).filter_map(|words| self.record(words, &scale)).collect()
+        chunks.iter().flat_map(|(_, records)| records).flat_map(|words| self.told(words, &scale)).collect()
+    }
+
+    /// What a record tells, which may be two things.
+    fn told(&self, words: &[u64; 4], scale: &Scale) -> impl Iterator<Item = Record> {
+        let kinds = match (Kind::from_number((words[1] >> 56) as u8), words[2]) {
+            (Some(Kind::LastStep), _) => [Some(Kind::Step), Some(Kind::End)],
+            (Some(Kind::Wake), name) if name != 0 => [Some(Kind::Name), Some(Kind::Wake)],
+            (kind, _) => [kind, None],
+        };
+        kinds.into_iter().flatten().map(|kind| self.record(kind, words, scale))
     }
 
     fn scale(&self) -> Scale {
@@ -256,29 +272,28 @@ impl View {
         Scale::new(moment(first), moment(second))
     }
 
-    fn record(&self, words: &[u64; 4], scale: &Scale) -> Option<Record> {
+    fn record(&self, kind: Kind, words: &[u64; 4], scale: &Scale) -> Record {
         let [begun, about, word, cause] = *words;
-        let kind = Kind::from_number((about >> 56) as u8)?;
-        let length = match kind {
-            Kind::Step => scale.length((word & 0xffff_ffff) * ring::LENGTH_UNIT),
-            Kind::Sleep => scale.length(word.saturating_sub(begun)),
-            _ => 0,
-        };
-        Some(Record {
+        let stamps = (word & 0xffff_ffff) * ring::LENGTH_UNIT;
+        Record {
             kind,
             slot: (about >> 48) as u8,
-            at: scale.moment(begun),
+            at: scale.moment(if kind == Kind::End { begun.wrapping_add(stamps) } else { begun }),
             subject: about & 0xffff_ffff_ffff,
             number: match kind {
                 Kind::Step => (word >> 32) as u32,
                 Kind::Name => word as u32,
                 _ => 0,
             },
-            length,
+            length: match kind {
+                Kind::Step => scale.length(stamps),
+                Kind::Sleep => scale.length(word.saturating_sub(begun)),
+                _ => 0,
+            },
             when: if kind == Kind::Timer { word } else { 0 },
-            cause: Cause::from_word(cause),
+            cause: if kind == Kind::Name { Cause::OUTSIDE } else { Cause::from_word(cause) },
             name: if kind == Kind::Name { self.name((word >> 32) as usize) } else { String::new() },
-        })
+        }
     }
 
     fn name(&self, place: usize) -> String {

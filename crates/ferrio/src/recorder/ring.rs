@@ -4,10 +4,13 @@
 //!
 //! | word | |
 //! | --- | --- |
-//! | 0 | its [`stamp`](super::stamp): when it began; of a wake-up or an end within a step, when that step began |
+//! | 0 | its [`stamp`](super::stamp): when it began; of a wake-up within a step, when that step began |
 //! | 1 | kind (8 bits), the loop's slot (8), subject (48) |
-//! | 2 | wake, end: 0; step: its number (32) and length (32 bits, in 16 stamps); sleep: the end's stamp; timer: its deadline; name: where it is in the names (32) and the subject's own number (32) |
+//! | 2 | step: its number (32) and length (32 bits, in 16 stamps); sleep: the end's stamp; timer: its deadline; name: where it is in the names (32) and the subject's own number (32); wake: the same where the name is told, else 0; end: 0 |
 //! | 3 | cause: see [`Cause`](crate::cause::Cause) |
+//!
+//! A task that does one thing is most of what many programs do, so it takes two records and not four: its first wake-up
+//! says what it is called, its last step that it is over. Readers are given four.
 //!
 //! The counter is read once a step, at its end, which is when the next one begins: reading it is half of a record's cost. So
 //! the time of a wake-up that a step is the cause of is the earliest that it can have; the step's record, which follows it,
@@ -20,12 +23,12 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::page::{CHUNK, CHUNKS, NAMES, Page};
+use super::table::Table;
 use super::{Title, file};
 use crate::cause::Cause;
 use crate::fork;
@@ -47,12 +50,14 @@ pub enum Kind {
     Name = 5,
     /// A subject is over: nothing of it follows.
     End = 6,
+    /// A subject ran, and is over. Readers are given a step and an end.
+    LastStep = 7,
 }
 
 impl Kind {
     pub(super) fn from_number(number: u8) -> Option<Kind> {
-        use Kind::{End, Name, Sleep, Step, Timer, Wake};
-        [Wake, Step, Sleep, Timer, Name, End].into_iter().find(|kind| *kind as u8 == number)
+        use Kind::{End, LastStep, Name, Sleep, Step, Timer, Wake};
+        [Wake, Step, Sleep, Timer, Name, End, LastStep].into_iter().find(|kind| *kind as u8 == number)
     }
 }
 
@@ -65,48 +70,17 @@ pub struct Pen {
     /// The number of the next record; the first of a chunk if it has none to go on with.
     next: Cell<u64>,
     /// Where among the page's names are those with these hashes.
-    places: Short<HashMap<u64, u32, BuildHasherDefault<Fold>>>,
-    named: Short<HashMap<u64, Named, BuildHasherDefault<Fold>>>,
-    /// Keys and numbers of those that have run and were met since the last chunk was taken, each in the place that its key
-    /// gives it.
-    met: Met,
+    places: Short<Table<u32>>,
+    /// Subjects by their keys.
+    named: Short<Table<Named>>,
 }
 
-struct Met([Cell<(u64, u64)>; 64]);
-
-impl Default for Met {
-    fn default() -> Self {
-        Met([const { Cell::new((0, 0)) }; 64])
-    }
-}
-
-impl Met {
-    #[inline]
-    fn place(&self, key: u64) -> &Cell<(u64, u64)> {
-        // Addresses: they differ from the fifth bit on.
-        &self.0[((key >> 4) ^ (key >> 10)) as usize % 64]
-    }
-
-    /// The number of the subject with this key.
-    #[inline]
-    fn get(&self, key: u64) -> Option<u64> {
-        let (known, id) = self.place(key).get();
-        (known == key && id != 0).then_some(id)
-    }
-
-    fn clear(&self) {
-        self.0.iter().for_each(|place| place.set((0, 0)));
-    }
-}
-
-/// The number of the next subject: none comes twice in a process.
-static NEXT: AtomicU64 = AtomicU64::new(1);
-
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Named {
+    /// Its number in the ring: one more than that of the record which named it first, so that none comes twice.
     id: u64,
-    /// The stamp of its name as it was written; `None` once it has run, from when on it keeps it.
-    stamp: Option<usize>,
+    /// The stamp of its name as it was written; 0 once it has run, from when on it keeps it.
+    stamp: usize,
     /// How many chunks had been taken when its name was written.
     at: u64,
 }
@@ -118,11 +92,7 @@ impl Pen {
     /// Writes one record; `about` is the word 1 of it.
     #[inline]
     pub fn write(&self, page: &Page, about: u64, word: u64, cause: Cause, begun: u64) {
-        let mut number = self.next.get();
-        if number.is_multiple_of(CHUNK as u64) || is_old(page, number / CHUNK as u64) {
-            number = take_chunk(page, number == 0);
-            self.met.clear();
-        }
+        let number = self.room(page);
         let place = number as usize % (CHUNKS * CHUNK);
         for (field, value) in page.ring.0[place].iter().zip([begun, about, word, cause.word()]) {
             field.store(value, Ordering::Relaxed);
@@ -131,49 +101,63 @@ impl Pen {
         page.filled.0[place / CHUNK].store(number + 1, Ordering::Release);
     }
 
+    /// The number of the record that is written next, for which there is room.
+    #[inline]
+    fn room(&self, page: &Page) -> u64 {
+        let number = self.next.get();
+        if number.is_multiple_of(CHUNK as u64) || is_old(page, number / CHUNK as u64) {
+            self.next.set(take_chunk(page, number == 0));
+        }
+        self.next.get()
+    }
+
     /// The number in the ring of the subject with this key, if the ring knows what it is called.
     #[inline]
     pub fn known(&self, page: &Page, key: u64) -> Option<u64> {
-        if let Some(id) = self.met.get(key) {
-            return Some(id);
-        }
-        let named = self.named.with(|named| named.get(&key).copied()).filter(|known| !is_old(page, known.at))?;
-        if named.stamp.is_none() {
-            self.met.place(key).set((key, named.id));
-        }
-        Some(named.id)
+        self.named.with(|named| named.get(key).filter(|known| !is_old(page, known.at)).map(|known| known.id))
     }
 
-    /// Tells the ring what the subject with this key is called; `name` is asked for the name unless it stands there already.
-    /// Returns its number in the ring.
-    #[inline(never)]
-    pub fn introduce(
-        &self,
-        page: &Page,
-        slot: usize,
-        key: u64,
-        (title, stamp): (Title, usize),
-        name: impl FnOnce() -> String,
-        now: u64,
-    ) -> u64 {
-        let place = self.places.with(|places| places.get(&title.text).copied());
-        let place = place.unwrap_or_else(|| self.write_name(page, title, &name()));
-        let at = page.header.chunks.load(Ordering::Relaxed);
+    /// As [`known`](Self::known), of a subject that begins to run; and, if that is for the first time, the stamp of its name,
+    /// else 0: it may have got another after it was made ready.
+    #[inline]
+    pub fn begins(&self, page: &Page, key: u64) -> Option<(u64, usize)> {
+        self.named.with(|named| {
+            let known = named.get(key).filter(|known| !is_old(page, known.at))?;
+            Some((known.id, std::mem::take(&mut known.stamp)))
+        })
+    }
+
+    /// Has the next record, which must be the subject's, tell what it is called: returns the subject's number in the ring and
+    /// the word that tells its name. None if that name does not stand there yet.
+    #[inline]
+    pub fn introduce(&self, page: &Page, key: u64, title: Title) -> Option<(u64, u64)> {
+        let place = self.places.with(|places| places.get(title.text).copied())?;
+        Some(self.introduce_as(page, key, title, place))
+    }
+
+    /// As [`introduce`](Self::introduce), of a subject whose `name` may have to be written first.
+    pub fn introduce_by_name(&self, page: &Page, key: u64, title: Title, name: impl FnOnce() -> String) -> (u64, u64) {
+        self.introduce(page, key, title).unwrap_or_else(|| {
+            let place = self.write_name(page, title, &name());
+            self.introduce_as(page, key, title, place)
+        })
+    }
+
+    #[inline]
+    fn introduce_as(&self, page: &Page, key: u64, title: Title, place: u32) -> (u64, u64) {
+        let (next, at) = (self.room(page), page.header.chunks.load(Ordering::Relaxed));
         let id = self.named.with(|named| {
-            if named.len() >= REMEMBERED && !named.contains_key(&key) {
+            if let Some(known) = named.get(key) {
+                (known.stamp, known.at) = (if known.stamp == 0 { 0 } else { title.stamp }, at);
+                return known.id;
+            }
+            if named.len() >= REMEMBERED {
                 named.clear();
             }
-            let named = named.entry(key).or_insert_with(|| Named {
-                id: NEXT.fetch_add(1, Ordering::Relaxed),
-                stamp: Some(stamp),
-                at,
-            });
-            (named.stamp, named.at) = (named.stamp.map(|_| stamp), at);
-            named.id
+            named.insert(key, Named { id: next + 1, stamp: title.stamp, at });
+            next + 1
         });
-        let word = (u64::from(place) << 32) | u64::from(title.number);
-        self.write(page, about(Kind::Name, slot, id), word, Cause::OUTSIDE, now);
-        id
+        (id, (u64::from(place) << 32) | u64::from(title.number))
     }
 
     #[cold]
@@ -186,33 +170,20 @@ impl Pen {
         place
     }
 
-    /// As [`known`](Self::known), of a subject that begins to run; and, if that is for the first time, the stamp of its name:
-    /// it may have got another after it was made ready.
+    /// The subject with this key is over: another may have its key. Returns its number in the ring, if it had one.
     #[inline]
-    pub fn begins(&self, page: &Page, key: u64) -> Option<(u64, Option<usize>)> {
-        if let Some(id) = self.met.get(key) {
-            return Some((id, None));
-        }
-        let known = self.named.with(|named| {
-            let known = named.get_mut(&key).filter(|known| !is_old(page, known.at))?;
-            Some((known.id, known.stamp.take()))
-        })?;
-        self.met.place(key).set((key, known.0));
-        Some(known)
+    pub fn forget(&self, key: u64) -> Option<u64> {
+        self.named.with(|named| named.remove(key)).map(|known| known.id)
     }
 
-    /// The subject with this key is over: another may have its key. Returns its number in the ring, if it had one.
-    pub fn forget(&self, key: u64) -> Option<u64> {
-        if self.met.get(key).is_some() {
-            self.met.place(key).set((0, 0));
-        }
-        self.named.with(|named| named.remove(&key)).map(|known| known.id)
+    /// Subjects may have ended unseen, and others have their keys by now.
+    pub fn forget_all(&self) {
+        self.named.with(|named| named.clear());
     }
 
     /// In the child of a fork, whose page is empty.
     pub fn begin_anew(&self) {
         self.next.set(0);
-        self.met.clear();
         drop(self.named.with(std::mem::take));
         drop(self.places.with(std::mem::take));
     }
@@ -228,7 +199,7 @@ impl Drop for Pen {
 /// Whether what was written into the ring when so many chunks had been taken may be overwritten before long.
 #[inline]
 fn is_old(page: &Page, chunk: u64) -> bool {
-    // (A loop that writes little may keep a chunk, and what it has met, for as long again.)
+    // (A loop that writes little may keep a chunk for as long again.)
     page.header.chunks.load(Ordering::Relaxed).wrapping_sub(chunk) > CHUNKS as u64 * 3 / 8
 }
 
@@ -284,27 +255,6 @@ pub(super) fn read_chunk(page: &Page, place: usize) -> Option<(u64, Vec<[u64; 4]
     let words = records.iter().map(|record| std::array::from_fn(|word| record[word].load(Ordering::Relaxed))).collect();
     fence(Ordering::Acquire);
     (filled(Ordering::Relaxed).0 == chunk).then_some((chunk, words))
-}
-
-/// Addresses, folded into hashes: they differ in the middle.
-#[derive(Default)]
-struct Fold(u64);
-
-impl Hasher for Fold {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    #[inline]
-    fn write_u64(&mut self, key: u64) {
-        // Fibonacci hashing (Knuth 3, 6.4); the table looks at both ends of a hash.
-        let mixed = (self.0 ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
 }
 
 /// What a record is about, as one word.
@@ -367,18 +317,27 @@ mod tests {
     fn a_name_is_asked_for_once_and_a_stamp_told_once() {
         let (pen, page) = (Pen::default(), Page::own());
         assert!(prepare(page), "memory for the ring");
-        let title = |number| Title { text: 0x1234_5678_9abc_def1, number };
-        let first = pen.introduce(page, 0, 0x100, (title(1), 7), || "fetch".to_owned(), 0);
-        let second = pen.introduce(page, 0, 0x200, (title(2), 8), || unreachable!("asked again"), 0);
+        let title = |number, stamp| Title { text: 0x1234_5678_9abc_def1, number, stamp };
+        let introduce = |key, number, stamp, name: fn() -> String| {
+            let (subject, word) = pen.introduce_by_name(page, key, title(number, stamp), name);
+            pen.write(page, about(Kind::Name, 0, subject), word, Cause::OUTSIDE, 0);
+            (subject, word)
+        };
+        let (first, word) = introduce(0x100, 1, 7, || "fetch".to_owned());
+        let (second, other) = introduce(0x200, 2, 8, || unreachable!("asked again"));
         assert_ne!(first, second);
+        assert_eq!((word as u32, other as u32, word >> 32), (1, 2, other >> 32));
         assert_eq!(pen.known(page, 0x200), Some(second));
-        assert_eq!(pen.begins(page, 0x200), Some((second, Some(8))));
-        assert_eq!(pen.begins(page, 0x200), Some((second, None)));
+        assert_eq!(pen.begins(page, 0x200), Some((second, 8)));
+        assert_eq!(pen.begins(page, 0x200), Some((second, 0)));
         // The same subject, which has got another name meanwhile.
-        assert_eq!(pen.introduce(page, 0, 0x100, (title(3), 9), || unreachable!("asked again"), 0), first);
-        assert_eq!(pen.begins(page, 0x100), Some((first, Some(9))));
+        assert_eq!(introduce(0x100, 3, 9, || unreachable!("asked again")).0, first);
+        assert_eq!(pen.begins(page, 0x100), Some((first, 9)));
         assert_eq!(pen.forget(0x100), Some(first));
-        assert_eq!(pen.known(page, 0x100), None);
-        assert_eq!(pen.begins(page, 0x100), None);
+        assert_eq!((pen.known(page, 0x100), pen.begins(page, 0x100)), (None, None));
+        // Its successor at the same address.
+        assert!(![first, second].contains(&introduce(0x100, 4, 7, || unreachable!("asked again")).0));
+        pen.forget_all();
+        assert_eq!(pen.known(page, 0x200), None);
     }
 }

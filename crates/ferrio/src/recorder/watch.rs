@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::page::{Page, SLOTS, Slot, State};
+use super::page::{Page, Slot, State};
 use crate::clock::Clock;
 
 /// 1 while the watcher waits for a loop to wake up.
@@ -38,12 +38,11 @@ pub struct Sight {
 
 /// What the watcher knows of each loop.
 pub struct Watch {
-    seen: [Seen; SLOTS],
+    seen: Vec<Seen>,
     /// Nanoseconds that count for nobody.
     lost: u64,
 }
 
-#[derive(Clone, Copy)]
 struct Seen {
     /// The loop's number, its step's, and when it last woke up; `None` if it was not running.
     step: Option<(u64, u64, u64)>,
@@ -51,6 +50,12 @@ struct Seen {
     /// Reported when it is as long as this.
     due: u64,
     reported: bool,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Seen { step: None, since: 0, due: u64::MAX, reported: false }
+    }
 }
 
 /// Steps of any loop are slow that take so many nanoseconds; `u64::MAX` for none.
@@ -83,7 +88,7 @@ pub fn stop() {
 impl Default for Watch {
     fn default() -> Self {
         STOPPED.store(0, Ordering::Release);
-        Watch { seen: [Seen { step: None, since: 0, due: u64::MAX, reported: false }; SLOTS], lost: 0 }
+        Watch { seen: Vec::new(), lost: 0 }
     }
 }
 
@@ -95,9 +100,11 @@ impl Watch {
             let stopped = STOPPED.load(Ordering::Acquire) != 0;
             let now = Clock::Real.now().saturating_sub(self.lost);
             let (mut running, mut shortest) = (false, u64::MAX);
-            for (index, slot) in Page::own().slots.iter().enumerate() {
+            let slots = Page::own().slots();
+            // There are more than before, or fewer in the child of a fork.
+            self.seen.resize_with(slots.len(), Seen::default);
+            for (index, (slot, seen)) in slots.iter().zip(&mut self.seen).enumerate() {
                 let threshold = threshold(slot);
-                let seen = &mut self.seen[index];
                 if threshold == u64::MAX && !seen.reported {
                     continue;
                 }
@@ -167,7 +174,7 @@ fn park() {
     wait::sleep(&STOPPED, 0, Some(Duration::from_nanos(SHORTEST_LOOK)));
     let is_running = |slot: &Slot| slot.state.load(Ordering::Acquire) == State::Running as u32;
     let is_watched = |slot: &&Slot| threshold(slot) != u64::MAX;
-    if STOPPED.load(Ordering::SeqCst) == 0 && !Page::own().slots.iter().filter(is_watched).any(is_running) {
+    if STOPPED.load(Ordering::SeqCst) == 0 && !Page::own().slots().iter().filter(is_watched).any(is_running) {
         wait::sleep(&LISTENING, 1, None);
     }
     LISTENING.store(0, Ordering::Relaxed);
@@ -217,13 +224,9 @@ mod wait {
 mod tests {
     use super::*;
 
-    fn seen() -> Seen {
-        Seen { step: None, since: 0, due: u64::MAX, reported: false }
-    }
-
     #[test]
     fn a_slow_step_is_told_of_once_and_when_it_is_over() {
-        let (mut seen, slot) = (seen(), Slot::private());
+        let (mut seen, slot) = (Seen::default(), Slot::private());
         let mut look = |now| seen.look(0, &slot, 100, now);
         slot.set_state(State::Running);
         slot.steps.store(7, Ordering::Relaxed);
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_sleep_is_no_step() {
-        let (mut seen, slot) = (seen(), Slot::private());
+        let (mut seen, slot) = (Seen::default(), Slot::private());
         let mut look = |now| seen.look(0, &slot, 100, now);
         slot.set_state(State::Running);
         assert_eq!(look(1_000), None);

@@ -138,6 +138,95 @@ def memory(pid):
     raise AssertionError("no such line")
 
 
+MANY_LOOPS = """
+import resource
+import sys
+
+import ferrio
+
+# Each loop has two descriptors.
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+wanted = 3 * int(sys.argv[1]) + 100
+resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard)), hard))
+loops = [ferrio.new_event_loop() for _ in range(int(sys.argv[1]))]
+
+
+async def once():
+    pass
+
+
+for loop in loops[:-1]:
+    loop.run_until_complete(once())
+
+
+async def main():
+    print("ready", flush=True)
+    while line := sys.stdin.readline().strip():
+        while len(loops) > int(line) and loops[0] is not running:
+            loops.pop(0).close()
+        print("ready", flush=True)
+
+
+# The one that was made last, while others go away.
+running = loops[-1]
+running.run_until_complete(main())
+"""
+
+
+@contextlib.contextmanager
+def many_loops(count):
+    """A process with so many loops, and what has all but so many go, oldest first."""
+    command = [sys.executable, "-c", MANY_LOOPS, str(count)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def leave(loops):
+            process.stdin.write(f"{loops}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "ready\n"
+
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process, leave
+        finally:
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            (Path(native.page_folder()) / f"{process.pid}.loop").unlink(missing_ok=True)
+
+
+def test_forty_loops_are_watched():
+    with many_loops(40) as (process, _):
+        seen = Process(process.pid)
+        loops = seen.loops()
+        assert sorted(one["number"] for one in loops) == list(range(40))
+        assert {one["number"] for one in loops if one["steps"]} == set(range(40))
+        (last,) = [one for one in loops if one["state"] == "running"]
+        assert last["number"] == 39 and not last["has_room"]
+        shown = look("top", process.pid, "--once").stdout
+    assert "loop 39 running" in shown and "no snapshot: the page has no room for this loop's" in shown
+    assert "not watched" not in shown
+
+
+def test_loops_that_find_no_place_are_counted():
+    with many_loops(258) as (process, leave):
+        # (`why` and `doctor` find the loop blocked, which is not watched itself.)
+        for words in (["why", process.pid], ["doctor", process.pid], ["top", process.pid, "--once"]):
+            assert "3 more loops are not watched" in look(*words).stdout
+        (listed,) = [one for one in json.loads(look("top", "--json").stdout) if one["pid"] == process.pid]
+        assert listed["unwatched"] == 3
+        # The places of loops that go are the next ones'; those that have none go on without.
+        leave(100)
+        seen = Process(process.pid)
+        assert (len(seen.loops()), seen.about["unwatched"]) == (97, 3)
+
+
+def test_the_page_of_two_loops_is_small():
+    with many_loops(2) as (process, _):
+        status = os.stat(Path(native.page_folder()) / f"{process.pid}.loop")
+        # Blocks of 512 bytes: what is not used has no memory.
+        assert status.st_size > 16 * 1024 * 1024 and status.st_blocks * 512 <= 64 * 1024
+
+
 def test_readers_at_the_same_time():
     with running("healthy") as process, concurrent.futures.ThreadPoolExecutor(6) as readers:
         answers = list(

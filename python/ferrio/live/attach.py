@@ -152,7 +152,9 @@ class Process:
                     continue
                 found = self.page.snapshot(slot)
                 turns, moved = waiting[slot]
-                if found is not None and _is_since(found[1], request):
+                # One whose snapshots have no room in the page answers by hearing of it.
+                answer = one["heard"] if not one["has_room"] else found[1] if found is not None else None
+                if answer is not None and _is_since(answer, request):
                     del waiting[slot]
                 elif _is_since(one["heard"], request) and one["turns"] != turns and now - begun < _MOST_PATIENCE:
                     waiting[slot] = one["turns"], now

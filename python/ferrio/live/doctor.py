@@ -62,12 +62,14 @@ def examine(process, patience=10.0):
         "status": status,
         "findings": found,
         "loops": loops,
+        "unwatched": process.about["unwatched"],
     }
 
 
 def _figures(one, before, snapshot, seconds):
     asleep = one["asleep"] - before["asleep"]
     figures = {"number": one["number"], "state": one["state"], "age": snapshot["age"] if snapshot else None}
+    figures["has_room"] = one["has_room"]
     if seconds:
         figures["steps"] = round((one["steps"] - before["steps"]) / seconds)
         figures["busy"] = round(min(1.0, max(0.0, 1 - asleep / seconds)), 3)
@@ -93,9 +95,11 @@ def tell(process, report):
                 f"{words.count(one['descriptors'], 'descriptor')}, {one['ready']:,} ready{busy}{age}"
             )
         else:
-            yield f"loop {one['number']}: {one['state']}; it has left no snapshot yet"
+            yield f"loop {one['number']}: {one['state']}; {words.no_snapshot(one)}"
     if not report["loops"] and report["alive"]:
         yield "No loop is running."
+    if report["unwatched"]:
+        yield words.unwatched(report["unwatched"])
     yield ""
     if not report["findings"]:
         yield "Nothing is wrong, as far as that shows."

@@ -25,7 +25,8 @@ def listing(found, width):
     """The processes."""
     lines = [f"{'PID':>7}  {'STATE':8} {'LOOPS':>5} {'TASKS':>7} {'UP':>12}  PROGRAM"]
     for one in found:
-        line = f"{one['pid']:>7}  {one['state']:8} {one['loops']:>5} {one['tasks']:>7,} {words.seconds(one['up']):>12}  {one['title']}"
+        loops = f"{one['loops']}+{one['unwatched']}" if one["unwatched"] else one["loops"]
+        line = f"{one['pid']:>7}  {one['state']:8} {loops:>5} {one['tasks']:>7,} {words.seconds(one['up']):>12}  {one['title']}"
         lines.append(line[:width])
     if not found:
         lines.append("No process of yours has a loop of ferrio's.")
@@ -42,11 +43,13 @@ def page(look, view, width, height):
         if view == "?":
             lines += ["", *_HELP.splitlines()]
         elif snapshot is None:
-            lines.append("  no snapshot yet")
+            lines.append(f"  {words.no_snapshot(one)}")
         else:
             lines += ["", *_BODIES[view](snapshot, width)]
     if not look.loops:
         lines.append("No loop is running.")
+    if look.process.about["unwatched"]:
+        lines.append(words.unwatched(look.process.about["unwatched"]))
     if height is not None:
         keys = "  ".join(f"[{key}]{name[1:]}" if name[0] == key else f"[{key}] {name}" for key, name in _VIEWS.items())
         lines = lines[: height - 1] + [""] * (height - 1 - len(lines)) + [f"{keys}  [q]uit"]

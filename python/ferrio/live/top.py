@@ -106,7 +106,7 @@ def _plain(look):
         loops.append(one | rates | {"snapshot": look.snapshots[one["slot"]]})
     about = look.process.about
     return {"pid": look.process.pid, "title": about["title"], "runtime": about["runtime"], "alive": look.process.is_alive,
-            "stopped": look.process.is_stopped, "level": about["level"], "loops": loops}  # fmt: skip
+            "stopped": look.process.is_stopped, "level": about["level"], "loops": loops, "unwatched": about["unwatched"]}  # fmt: skip
 
 
 def _listed():
@@ -132,8 +132,8 @@ def _listed():
             else "idle"
         )
         up = time.monotonic() - process.about["began_monotonic"]
-        found.append({"pid": process.pid, "state": state, "loops": len(loops), "tasks": tasks, "up": round(up, 1),
-                      "runtime": process.runtime, "title": process.title})  # fmt: skip
+        found.append({"pid": process.pid, "state": state, "loops": len(loops), "unwatched": process.about["unwatched"],
+                      "tasks": tasks, "up": round(up, 1), "runtime": process.runtime, "title": process.title})  # fmt: skip
     return found
 
 

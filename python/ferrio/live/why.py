@@ -29,11 +29,13 @@ def ask(process, wanted="all"):
     """What there is to say, as plain data."""
     silent = process.refresh()
     answer = {"pid": process.pid, "alive": process.is_alive, "stopped": process.is_stopped, "loops": []}
+    answer["unwatched"] = process.about["unwatched"]
     for one in process.loops():
         snapshot = process.snapshot(one["slot"])
         if one["state"] == "idle" and process.is_alive and snapshot is None:
             continue
         about = {"number": one["number"], "state": one["state"], "answered": one["slot"] not in silent}
+        about["has_room"] = one["has_room"]
         about["blocked"] = blocked.look(process, one, snapshot) if one["slot"] in silent else None
         about["age"] = snapshot["age"] if snapshot else None
         if snapshot:
@@ -72,7 +74,7 @@ def tell(process, answer, wanted="all"):
             yield from blocked.tell(one["blocked"])
             yield ""
         if one["age"] is None:
-            yield f"Loop {one['number']}: has not lived long enough to leave a snapshot."
+            yield f"Loop {one['number']}: {words.no_snapshot(one)}."
             continue
         if one["age"] > 1 and (not one["answered"] or not process.is_alive or process.is_stopped):
             yield f"As of {words.seconds(one['age'])} {'before its end' if not process.is_alive else 'ago'}:"
@@ -87,6 +89,9 @@ def tell(process, answer, wanted="all"):
                 yield f"  {group['count']:7,}  {group['coro']}()  {group['state']}{at}"
         if not tasks:
             yield "No tasks."
+    if answer["unwatched"]:
+        yield ""
+        yield words.unwatched(answer["unwatched"])
 
 
 def heading(process):

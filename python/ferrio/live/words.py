@@ -27,6 +27,18 @@ def number(value):
     return f"{value:,}"
 
 
+def unwatched(loops):
+    """What to say of loops that a process's page has no room for."""
+    if loops == 1:
+        return "1 more loop is not watched: the page has no room for it."
+    return f"{loops:,} more loops are not watched: the page has no room for them."
+
+
+def no_snapshot(one):
+    """Why a loop has left no snapshot."""
+    return "no snapshot yet" if one["has_room"] else "no snapshot: the page has no room for this loop's"
+
+
 def count(value, what, more=None):
     """1 task, 2 tasks"""
     return f"{value:,} {what if value == 1 else more or what + 's'}"

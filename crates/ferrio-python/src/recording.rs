@@ -16,7 +16,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::core::{self, Job, PyHost};
 use crate::errors::from_io;
@@ -54,21 +54,18 @@ fn key_of_others(job: &Job) -> u64 {
     }
 }
 
-/// What stands for its name, of a task with a number: there may be a great many of these.
+/// What stands for its name, of a task of C that runs one of Python's coroutines: there may be a great many of these.
 #[inline]
 pub fn title(job: &Job) -> Option<Title> {
     let Job::Step(step) = job else { return None };
     // SAFETY: as above.
     let py = unsafe { Python::assume_attached() };
     let (own, coroutine) = (step.name_of_task(py)?.as_ptr(), step.coroutine_name(py)?.as_ptr());
-    // SAFETY: living objects, which the task holds; looking at a number and hashing a string call nothing of Python's.
-    unsafe {
-        let is_number = ffi::PyLong_CheckExact(own) != 0 && ffi::PyUnicode_CheckExact(coroutine) != 0;
-        is_number.then(|| {
-            let text = hash_as_text(ffi::PyObject_Hash(coroutine));
-            Title { text, number: small(own), stamp: own as usize }
-        })
-    }
+    // SAFETY: living objects, which the task holds.
+    let (own, coroutine) = unsafe { (Bound::ref_from_ptr(py, &own), Bound::ref_from_ptr(py, &coroutine)) };
+    // Of these very classes: looking at a number or a text and hashing one call nothing of Python's.
+    let is_plain = own.is_exact_instance_of::<PyInt>() || own.is_exact_instance_of::<PyString>();
+    if is_plain && coroutine.is_exact_instance_of::<PyString>() { titled(coroutine, own).ok() } else { None }
 }
 
 /// The same of any other task.
@@ -92,22 +89,23 @@ pub fn name_stamp(job: &Job) -> usize {
 }
 
 fn title_of_task(task: &Bound<'_, PyAny>) -> PyResult<Title> {
-    let (coroutine, name) = (coroutine_name(task)?, own_name(task)?);
-    let stamp = name.as_ptr() as usize;
-    Ok(match number_of(&name) {
-        Some(number) => Title { text: hash(&coroutine)?, number, stamp },
+    titled(&coroutine_name(task)?, &own_name(task)?)
+}
+
+/// What stands for the name of a task that is called `own` and runs `coroutine`.
+#[inline]
+fn titled(coroutine: &Bound<'_, PyAny>, own: &Bound<'_, PyAny>) -> PyResult<Title> {
+    let stamp = own.as_ptr() as usize;
+    Ok(match number_of(own) {
+        Some(number) => Title { text: hash(coroutine)?, number, stamp },
         // (Turned, because a task may have the name of its coroutine.)
-        None => Title { text: hash(&coroutine)?.rotate_left(17) ^ hash(&name)? | 1, number: 0, stamp },
+        None => Title { text: hash(coroutine)?.rotate_left(17) ^ hash(own)? | 1, number: 0, stamp },
     })
 }
 
 fn hash(text: &Bound<'_, PyAny>) -> PyResult<u64> {
-    Ok(hash_as_text(text.hash()?))
-}
-
-fn hash_as_text(hash: isize) -> u64 {
     // Never 0, which stands for no hash.
-    hash as u64 | 1
+    Ok(text.hash()? as u64 | 1)
 }
 
 /// What people call it.
@@ -141,18 +139,9 @@ fn own_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 fn number_of(name: &Bound<'_, PyAny>) -> Option<u32> {
     match name.cast::<PyString>() {
         Ok(name) => name.to_str().ok()?.strip_prefix("Task-")?.parse().ok(),
-        // SAFETY: an integer, as it is no string.
-        Err(_) => Some(unsafe { small(name.as_ptr()) }),
+        // SAFETY: an integer, as it is no string; a task's number is too small for an error, and tasks beyond are all called 0.
+        Err(_) => Some(unsafe { ffi::PyLong_AsUnsignedLongLongMask(name.as_ptr()) }.try_into().unwrap_or(0)),
     }
-}
-
-/// A task's number, which is too small for an error; tasks beyond are all called 0.
-///
-/// # Safety
-/// A living integer.
-unsafe fn small(number: *mut ffi::PyObject) -> u32 {
-    // SAFETY: as the caller promises.
-    unsafe { ffi::PyLong_AsUnsignedLongLongMask(number) }.try_into().unwrap_or(0)
 }
 
 /// The qualified name of a task's coroutine.

@@ -23,17 +23,22 @@ use crate::imports::imports;
 use crate::observing;
 use crate::recording;
 
+/// Room for so much that was put off is kept.
+const MOST_ROOM: usize = 1024;
+
 /// Does what was put off to the end of the turn.
 pub fn settle(engine: &Engine<PyHost>, py: Python<'_>) {
-    loop {
-        let batch = engine.host.unsettled.take();
-        if batch.is_empty() {
-            return;
-        }
-        for (object, call) in batch {
-            if let Err(error) = call(object.bind(py)) {
-                error.write_unraisable(py, Some(object.bind(py)));
+    let unsettled = &engine.host.unsettled;
+    while !unsettled.borrow().is_empty() {
+        let mut batch = unsettled.take();
+        for (object, call) in batch.drain(..).map(|(object, call)| (object.into_bound(py), call)) {
+            if let Err(error) = call(&object) {
+                error.write_unraisable(py, Some(&object));
             }
+        }
+        // Its room serves the next turn, unless there is some again.
+        if unsettled.borrow().capacity() == 0 && batch.capacity() <= MOST_ROOM {
+            unsettled.replace(batch);
         }
     }
 }

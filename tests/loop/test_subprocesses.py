@@ -191,7 +191,7 @@ def test_a_protocol_can_be_replaced(loop):
     [
         (lambda transport: transport.kill(), signal.SIGKILL),
         (lambda transport: transport.terminate(), signal.SIGTERM),
-        (lambda transport: transport.send_signal(signal.SIGHUP), signal.SIGHUP),
+        (lambda transport: transport.send_signal(signal.SIGUSR2), signal.SIGUSR2),
         (lambda transport: transport.send_signal(int(signal.SIGUSR1)), signal.SIGUSR1),
     ],
 )

@@ -183,8 +183,9 @@ def deepen(loop, deep):
 
 #: What `live.snapshot` needs, in the order in which it does: no two of them are imported at one time.
 _for_snapshots = [
-    "json", "termios", "ast", "linecache", "gc", "sysconfig", "ferrio.explain.copies", "ferrio.explain.places",
-    "ferrio.explain.waits", "ferrio.live.resources", "ferrio.live.tasks", "ferrio.live.snapshot",
+    "json", "termios", "ast", "linecache", "gc", "ferrio.explain.copies", "ferrio.explain.places",
+    "ferrio.explain.waits", "ferrio.live.resources", "ferrio.live.stands", "ferrio.live.listing", "ferrio.live.timers",
+    "ferrio.live.tasks", "ferrio.live.snapshot",
 ]  # fmt: skip
 
 

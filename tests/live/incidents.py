@@ -77,6 +77,31 @@ async def lock():
     await asyncio.wait(tasks)
 
 
+async def deadlock():
+    one, other = ferrio.Lock(), ferrio.Lock()
+
+    async def moves(first, second):
+        async with first:
+            await asyncio.sleep(0.05)
+            async with second:
+                pass
+
+    async def twice(lock):
+        async with lock:
+            await lock.acquire()
+
+    async def innocent():
+        # It waits for one of them, but nobody for it.
+        async with one:
+            pass
+
+    tasks = [asyncio.create_task(moves(one, other)), asyncio.create_task(moves(other, one))]
+    tasks += [asyncio.create_task(twice(ferrio.Lock())), asyncio.create_task(innocent())]
+    await asyncio.sleep(0.2)
+    ready()
+    await asyncio.wait(tasks)
+
+
 async def lost_future():
     async def waits():
         await asyncio.get_running_loop().create_future()

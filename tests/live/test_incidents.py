@@ -13,7 +13,7 @@ INCIDENTS = [
     ("blocking_call", "blocking-call", 2, "in blocking_call()"),
     ("cpu_loop", "cpu-loop", 2, "in count_for_ever()"),
     ("gil", "gil", 2, "in keep_the_lock()"),
-    ("lock", "lock", 1, "taker, which has finished without releasing it"),
+    ("lock", "lock", 1, "taker takes(), which has finished without releasing it"),
     ("lost_future", "lost-future", 1, "in waits()"),
     ("stuck_peer", "stuck-peer", 1, "127.0.0.1:"),
     ("executor_full", "executor-full", 1, "sleep"),
@@ -39,6 +39,22 @@ def test_the_doctor_names_it(name, kind, status, names):
         report, finding = known
         assert names in " ".join([finding["text"], *finding["details"]])
         assert report["status"] == status, report["findings"]
+
+
+def test_tasks_that_wait_in_a_circle_for_each_others_locks():
+    with running("deadlock") as process:
+
+        def deadlocks():
+            found = examine(process.pid)["findings"]
+            texts = [finding["text"] for finding in found if finding["kind"] == "deadlock"]
+            return texts if len(texts) == 2 else None
+
+        texts = until(deadlocks)
+    assert texts, "not found"
+    (circle,) = [text for text in texts if "in a circle" in text]
+    assert circle.count("moves()") == 2
+    (own,) = [text for text in texts if text is not circle]
+    assert own.endswith("twice() waits for a lock that it has taken itself.")
 
 
 def test_nothing_is_wrong_with_a_healthy_program():

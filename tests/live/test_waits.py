@@ -124,7 +124,7 @@ def test_a_lock_that_was_taken_with_acquire(module):
         wait, end = known[name]
         assert wait["kind"] == "lock"
         if module is ferrio:
-            assert end == "takes, which took it with acquire(), by releasing it."
+            assert end == "takes takes(), which took it with acquire(), by releasing it."
             ((file, _, function),) = wait["at"]
             assert file == __file__ and function.endswith("takes")
         else:
@@ -163,7 +163,7 @@ def test_a_lock_is_held_by_who_took_it_last():
         await locks[0].acquire()
         await asyncio.sleep(100)
 
-    assert held(take, takes=takes, releases=releases)[1].startswith("takes, which took it with acquire()")
+    assert held(take, takes=takes, releases=releases)[1].startswith("takes takes(), which took it with acquire()")
 
 
 def test_whoever_is_inside_of_a_lock_ends_it_by_leaving():
@@ -171,7 +171,9 @@ def test_whoever_is_inside_of_a_lock_ends_it_by_leaving():
         async with lock:
             await asyncio.sleep(100)
 
-    assert held(take)[1] == held(take, kind=ferrio.Condition)[1] == "taker, which is inside of it, by leaving it."
+    assert (
+        held(take)[1] == held(take, kind=ferrio.Condition)[1] == "taker taker(), which is inside of it, by leaving it."
+    )
 
 
 def test_the_lock_of_a_condition_was_taken_with_acquire():
@@ -179,7 +181,7 @@ def test_the_lock_of_a_condition_was_taken_with_acquire():
         await condition.acquire()
         await asyncio.sleep(100)
 
-    assert held(take, kind=ferrio.Condition)[1].startswith("taker, which took it with acquire()")
+    assert held(take, kind=ferrio.Condition)[1].startswith("taker taker(), which took it with acquire()")
 
 
 @pytest.mark.parametrize("name", ["its own", "Task-7"])
@@ -190,7 +192,9 @@ def test_a_task_has_finished_without_releasing_its_lock(name):
         task.set_name(name)
         await task
 
-    assert held(take)[1] == f"{name}, which has finished without releasing it: another task would have to."
+    assert (
+        held(take)[1] == f"{name} Lock.acquire(), which has finished without releasing it: another task would have to."
+    )
 
 
 def test_a_task_without_a_name_has_finished_without_releasing_its_lock():
@@ -204,7 +208,7 @@ def test_a_task_without_a_name_has_finished_without_releasing_its_lock():
         await task
         names.append(task.get_name())
 
-    assert held(take)[1].startswith(names[0] + ", which has finished without releasing it")
+    assert held(take)[1].startswith(names[0] + " acquires(), which has finished without releasing it")
 
 
 def test_a_task_waits_for_a_lock_that_it_has():
@@ -213,7 +217,7 @@ def test_a_task_waits_for_a_lock_that_it_has():
         await lock.acquire()
 
     wait, end = waits({"twice": twice(ferrio.Lock())})["twice"]
-    assert wait["held"] == "itself" and end.startswith("It has taken it already")
+    assert wait["held"] == "itself" and end.startswith("Another task, by releasing it: this one has taken it already")
 
 
 def test_a_lock_was_taken_outside_of_any_task():

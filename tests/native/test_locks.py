@@ -488,7 +488,7 @@ def test_a_lock_does_not_keep_the_task_that_has_it():
         await asyncio.sleep(0)
         gc.collect()
         assert reference() is None and told == ["Task exception was never retrieved"]
-        assert _ferrio.lock_holder(lock) == (None, "failing")
+        assert _ferrio.lock_holder(lock) == (None, "failing", fails.__qualname__)
         lock.release()
         assert _ferrio.lock_holder(lock) is None
 
@@ -513,4 +513,4 @@ def test_a_lock_that_no_task_has_taken_says_so():
         holders.append(_ferrio.lock_holder(lock))
         return holders
 
-    assert ferrio.run(main()) == [(None, None), (None, None), None]
+    assert ferrio.run(main()) == [(None, None, None), (None, None, None), None]

@@ -86,7 +86,7 @@ class Observer(Steps):
 
     def holder(self, lock):
         """The number of the task that has a lock (None if that cannot be seen), and whether it has finished."""
-        task, name = taker(lock) or (None, None)
+        task, name, _ = taker(lock) or (None, None, None)
         if name is not None and task is None:
             return {"holder": self.recorder.called.get(name), "finished": True}
         life = self.life(task) if task is not None else self._inside(lock)

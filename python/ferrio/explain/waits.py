@@ -68,8 +68,8 @@ def lock_of(subject):
 
 
 def taker(subject):
-    """Which task has taken a lock: (the task, or None if it is gone; its name), (None, None) if none has, None if the lock
-    does not say."""
+    """Which task has taken a lock: (the task, or None if it is gone; its name; its coroutine's, if that is known), three
+    times None if none has, None if the lock does not say."""
     lock = lock_of(subject)
     return _ferrio.lock_holder(lock) if issubclass(type(lock), _ferrio.Lock) else None
 

@@ -3,7 +3,7 @@
 import time
 
 from . import command, findings, words
-from .why import dated, heading
+from .why import complete, heading
 
 
 def main(arguments):
@@ -38,8 +38,8 @@ def examine(process, patience=10.0):
         if one["state"] == "idle" and process.is_alive:
             continue
         snapshot = process.snapshot(one["slot"])
-        for task in snapshot["tasks"]["described"] if snapshot else ():
-            dated(task, snapshot)
+        if snapshot:
+            complete(snapshot, process)
         before, earlier = first.get(one["slot"], (one, None))
         is_silent = one["slot"] in silent or process.is_stopped
         loop = findings.Loop(process, before, one, earlier, snapshot, seconds, is_silent, patience)

@@ -124,6 +124,34 @@ def _lost(loop):
         yield finding("lost-future", WARNING, text, f"at {words.place(line)}; nothing can end that but a cancellation.")
 
 
+def _deadlocks(loop):
+    """Tasks that wait, in a circle, for each other's locks, without a timeout that would end that."""
+    waiting = {task["id"]: task for task in loop.tasks() if task["state"] == "lock" and task["wait"]["kind"] == "lock"}
+    told = set()
+    for task in waiting.values():
+        circle, other = {}, task
+        while other is not None and other["id"] not in circle:
+            circle[other["id"]] = other
+            other = waiting.get(other["wait"].get("held_by"))
+        # A circle does not pass: at one look it may be one of two moments.
+        if other is not task or told & {*circle} or min(each.get("waits", 0) for each in circle.values()) < 0.2:
+            continue
+        told |= {*circle}
+        names = [words.task(each) for each in circle.values()]
+        if len(names) == 1:
+            text = f"Deadlock: {names[0]} waits for a lock that it has taken itself."
+        else:
+            text = (
+                f"Deadlock: {', '.join(names[:4])}{', …' * (len(names) > 4)} wait in a circle for each other's locks."
+            )
+        places = [
+            f"{words.task(each)} waits at {words.place(each['stack'][-1])}" for each in circle.values() if each["stack"]
+        ]
+        yield finding(
+            "deadlock", WARNING, text, *(f"{place}." for place in places[:4]), "Only a cancellation ends that."
+        )
+
+
 def _locks(loop):
     waiting = [task for task in loop.tasks() if task["state"] in {"lock", "semaphore"}]
     waiting = [task for task in waiting if task.get("waits", 0) >= loop.patience]
@@ -132,17 +160,15 @@ def _locks(loop):
         what, ends = words.wait(_first(longest))
         took = words.seconds(longest.get("waits", 0))
         text = f"{_who(tasks)} for {what}, for {took} or longer, at {words.place(line)}."
-        yield finding("lock", WARNING, text, *([ends] + _holder(loop, longest)))
+        yield finding("lock", WARNING, text, ends, *_holder(loop, _first(longest)))
 
 
-def _holder(loop, task):
-    """What the holder of a lock waits for itself."""
-    name = _first(task).get("holder")
-    for other in loop.tasks():
-        if other["name"] == name and other["stack"]:
-            what, _ = words.wait(other["wait"])
-            return [f"{words.task(other)} is at {words.place(other['stack'][-1])}, and waits for {what}."]
-    return []
+def _holder(loop, leaf):
+    """What else is known of the holder of a lock: where it stands, and what it waits for itself."""
+    other = next((other for other in loop.tasks() if other["name"] == leaf.get("holder")), None)
+    for line in words.holder(leaf):
+        waits = f", and waits for {words.wait(other['wait'])[0]}" if other and " is at " in line else ""
+        yield f"{line}{waits}."
 
 
 def _queues(loop):
@@ -276,4 +302,18 @@ def _who(tasks):
     return f"{len(tasks)} tasks ({words.task(tasks[0])}, …) wait"
 
 
-_RULES = (_blocked, _slow, _lost, _locks, _executors, _names, _queues, _peers, _growing, _timers, _signals, _page)
+_RULES = (
+    _blocked,
+    _slow,
+    _lost,
+    _deadlocks,
+    _locks,
+    _executors,
+    _names,
+    _queues,
+    _peers,
+    _growing,
+    _timers,
+    _signals,
+    _page,
+)

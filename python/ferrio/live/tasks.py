@@ -8,25 +8,19 @@ may be proxies for others, only types are asked.
 import asyncio
 import collections
 import contextlib
-import gc
 import itertools
 import linecache
-import sys
 import time
 import types
 import weakref
 
-from ..explain import places
-from ..explain.waits import METHODS, Stand, Waits, chain, entered, frame_of, leaves, lock_of, taker
-from . import resources
+from ..explain.waits import Stand, Waits, leaves, lock_of, taker
+from . import resources, stands
 from .listing import Listed
 from .timers import Timers
 
 #: Tasks that are described one by one, and tasks that are counted by what they do: for who asks, and unasked.
 ASKED, UNASKED = (400, 200_000), (60, 1_000)
-
-#: How deep a chain of coroutines is looked at.
-_DEEP = 30
 
 #: Tasks that are named in one Wait, and those that are asked whether they are inside of a lock.
 _NAMED, _USERS = 20, 50
@@ -37,14 +31,6 @@ _DESCRIBED, _COUNTED = 16, 64
 
 #: Groups that are told apart.
 _GROUPS = 2000
-
-#: What marks a class that was made by a ``class`` statement; how many attributes are looked at.
-_OF_PYTHON, _ATTRIBUTES = 1 << 9, 50
-
-#: Whatever is of these may hold very many objects, which would all be looked at.
-_LARGE = (asyncio.AbstractEventLoop, dict, list, tuple, set, frozenset, collections.deque)
-
-_LOCKS = (asyncio.Lock, asyncio.Semaphore, asyncio.Condition)
 
 _WORDS = {"thread": "executor", "turn": "ready", "queue-join": "queue-put"}
 
@@ -241,8 +227,8 @@ class _Here:
         for reference in self._references[start:end]:
             task = reference()
             if task is not None:
-                inside, entering = _doors(task)
-                for lock in inside | entering | {id(held) for held in _held(_links(task), _LOCKS)}:
+                inside, entering = stands.doors(task)
+                for lock in inside | entering | {id(held) for held in stands.held(task, stands.LOCKS)}:
                     self._users.setdefault(lock, []).append(reference)
 
     # --- for Waits ---------------------------------------------------------------------------------------------------
@@ -262,40 +248,37 @@ class _Here:
         return {"holder": None}
 
     def _holder(self, waiting, lock):
-        """Who has a lock: ``holder``, its name; ``held``, how; ``at``, where it stands."""
+        """Who has a lock: ``holder`` and ``coro``, its name and its coroutine's; ``held``, how; ``held_by``, its "id"; ``at``,
+        where it stands."""
         known = taker(lock)
         if known is None:
             inside = self._inside(lock)
-            return {"holder": inside.get_name()[:64], "held": "inside"} if inside is not None else {"holder": None}
-        task, name = known
+            return {"holder": None} if inside is None else _holds(inside, "inside")
+        task, name, coroutine = known
         if name is None:
             return {"holder": None, "held": "outside"}
         if task is None or task.done():
-            return {"holder": name[:64], "held": "finished"}
+            return {"holder": name[:64], "coro": coroutine and coroutine[:100], "held": "finished"}
         if task is waiting:
-            return {"holder": task.get_name()[:64], "held": "itself"}
-        how = "inside" if any(lock_of(each) is lock_of(lock) for each in _entered(task)) else "acquired"
-        return {"holder": task.get_name()[:64], "held": how, "at": _stack(task)[-1:]}
+            return _holds(task, "itself")
+        is_inside = any(lock_of(each) is lock_of(lock) for each in stands.all_entered(task))
+        return _holds(task, "inside" if is_inside else "acquired")
 
     def _inside(self, lock):
         """The task that is inside of ``async with lock``, among those that are looked at."""
         for reference in self._users.get(id(lock), ())[:_USERS]:
             task = reference()
-            if task is not None and id(lock) in _doors(task)[0]:
+            if task is not None and id(lock) in stands.doors(task)[0]:
                 return task
         return None
 
     # --- a task ------------------------------------------------------------------------------------------------------
 
     def describe(self, task, queues):
-        coroutine = task.get_coro()
-        about = {
-            "name": task.get_name()[:64],
-            "coro": (getattr(coroutine, "__qualname__", None) or type(coroutine).__name__)[:100],
-            "stack": _stack(task),
-        }
+        about = stands.called(task, "name") | {"id": id(task), "stack": stands.stack(task)}
         future = getattr(task, "_fut_waiter", None)
-        self._meet_queues(_links(task), about["stack"], queues)
+        for queue in stands.held(task, (asyncio.Queue,)):
+            queues.meet(queue, about["stack"][-1] if about["stack"] else None)
         if task is self._current:
             return about | {"state": "running", "wait": None}
         if future is None or _is_done(future):
@@ -340,7 +323,9 @@ class _Here:
             if leaf["holder"] is None and "held" not in leaf:
                 # Taken with acquire(), and it is none of ferrio's. Those who wait for it have not got it.
                 users = [reference() for reference in self._users.get(id(subject), ())[:_USERS]]
-                others = [user for user in users if user not in (None, task) and id(subject) not in _doors(user)[1]]
+                others = [
+                    user for user in users if user not in (None, task) and id(subject) not in stands.doors(user)[1]
+                ]
                 leaf["in_hand"] = [other.get_name()[:64] for other in others[:_NAMED]]
         else:
             self._doubt(leaf, task, subject)
@@ -351,7 +336,7 @@ class _Here:
             return
         waits = collections.Counter(id(getattr(task(), "_fut_waiter", None)) for task in self._references)
         for leaf, task, reference in self._doubts:
-            leaf["others"] = others = _others(reference, task(), waits)
+            leaf["others"] = others = stands.others(reference, task(), waits)
             if others == 0:
                 leaf["kind"], leaf["was"] = "nobody", leaf["kind"]
         self._doubts = []
@@ -359,36 +344,6 @@ class _Here:
     def _doubt(self, leaf, task, subject):
         with contextlib.suppress(TypeError):  # it cannot be referred to weakly
             self._doubts.append((leaf, weakref.ref(task), weakref.ref(subject)))
-
-    def _meet_queues(self, links, stack, queues):
-        where = stack[-1] if stack else None
-        for queue in _held(links, (asyncio.Queue,)):
-            queues.meet(queue, where)
-
-
-def _held(links, classes):
-    """What coroutines have in their hands of these classes: their variables, and the attributes of their ``self``."""
-    for link in links:
-        frame = frame_of(link)
-        if frame is None or places.owner(frame.f_code.co_filename) not in {"user", "package"}:
-            continue
-        for held in gc.get_referents(link):
-            if type(held) is types.CellType:
-                held = next(iter(gc.get_referents(held)), None)
-            yield from _among(held, classes)
-
-
-def _among(held, classes):
-    """The object, if it is of one of the classes, or what is among its attributes."""
-    kind = type(held)
-    if issubclass(kind, classes):
-        return [held]
-    if not kind.__flags__ & _OF_PYTHON or issubclass(kind, (type, *_LARGE)):
-        return []
-    inner = gc.get_referents(held)
-    for attributes in [each for each in inner if type(each) is dict]:
-        inner += list(attributes.values()) if len(attributes) < _ATTRIBUTES else []
-    return [each for each in inner if issubclass(type(each), classes)] if len(inner) < 2 * _ATTRIBUTES else []
 
 
 def _word(wait):
@@ -405,6 +360,11 @@ def _word(wait):
     if kind == "thread" and wait.get("job") in {"getaddrinfo", "getnameinfo"}:
         return "dns"
     return _WORDS.get(kind, kind)
+
+
+def _holds(task, how):
+    """Who has a lock, and how."""
+    return stands.called(task, "holder") | {"held": how, "held_by": id(task), "at": stands.stack(task)}
 
 
 def _threads_call(stand):
@@ -426,67 +386,3 @@ def _is_executors(frame):
 def _is_look_up(stand, future):
     names = {name for name, *_ in stand.calls} | {getattr(future, "__qualname__", "")}
     return not names.isdisjoint({"Loop.getaddrinfo", "Loop.getnameinfo"})
-
-
-def _links(task):
-    return itertools.islice(chain(task.get_coro()), _DEEP)
-
-
-def _entered(task):
-    """The objects inside of whose ``async with`` a task is."""
-    return itertools.chain.from_iterable(map(entered, _links(task)))
-
-
-def _stack(task):
-    """The user's lines at which a task stands, outermost first."""
-    frames = [frame for frame in map(frame_of, _links(task)) if frame is not None]
-    stack = [_line(frame) for frame in frames]
-    return [line for line in stack if places.owner(line[0]) in {"user", "package"}] or stack[:1]
-
-
-def _line(frame):
-    code = frame.f_code
-    return [code.co_filename, frame.f_lineno or code.co_firstlineno, code.co_qualname]
-
-
-def _doors(task):
-    """The ids of the objects inside of whose ``async with`` a task is, and of those that it is about to enter."""
-    inside, entering = set(), set()
-    for link in _links(task):
-        entering.add(id(getattr(link, "_subject", None)))
-        if getattr(link, "__qualname__", "") in {"Lock.acquire", "Semaphore.acquire"}:
-            # asyncio's own: what it is about is among its variables.
-            entering |= {id(each) for each in gc.get_referents(link) if issubclass(type(each), _LOCKS)}
-        inside |= set(map(id, entered(link)))
-    return inside - entering, entering - {id(None)}
-
-
-def _others(reference, task, waits):
-    """How many refer to an object besides the task that waits for it, and what its coroutines are made of."""
-    subject = reference()
-    if subject is None or task is None:
-        return None
-    own = waits[id(subject)]
-    for link in _links(task):
-        code = getattr(link, "cr_code", None)
-        is_asyncios = code is not None and places.owner(code.co_filename) == "asyncio"
-        for held in gc.get_referents(link):
-            if is_asyncios and type(held) is dict:
-                # Its variables, as they were looked at a moment ago: up to 3.12 they stay with the frame.
-                own += list(map(id, held.values())).count(id(subject))
-            else:
-                own += held is subject or (type(held) in METHODS and getattr(held, "__self__", None) is subject)
-    held = link = None
-    return sys.getrefcount(subject) - own - _NAMES
-
-
-class _Probe:
-    @staticmethod
-    def get_coro():
-        return None
-
-
-#: How many references `_others` itself has to what it counts: that differs between Pythons.
-_NAMES = 0
-_probe = asyncio.Future.__new__(asyncio.Future)
-_NAMES = _others(weakref.ref(_probe), _Probe, collections.Counter()) - 1

@@ -3,7 +3,7 @@
 import time
 
 from ..explain.waits import leaves
-from . import blocked, command, words
+from . import blocked, command, sources, words
 from .attach import NotThere
 
 #: Tasks that are told of one by one unless one is asked for.
@@ -39,8 +39,7 @@ def ask(process, wanted="all"):
         about["blocked"] = blocked.look(process, one, snapshot) if one["slot"] in silent else None
         about["age"] = snapshot["age"] if snapshot else None
         if snapshot:
-            for task in snapshot["tasks"]["described"]:
-                dated(task, snapshot)
+            complete(snapshot, process)
             about["count"] = snapshot["tasks"]["count"]
             about["groups"] = snapshot["tasks"]["groups"]
             about["tasks"] = [task for task in snapshot["tasks"]["described"] if _is(task, wanted)]
@@ -50,10 +49,15 @@ def ask(process, wanted="all"):
     return answer
 
 
-def dated(task, snapshot):
-    """Adds for how long it waits, as seen from the snapshot's moment."""
-    if "since" in task:
-        task["waits"] = round(snapshot["at"] - task["since"] + snapshot["age"], 3)
+def complete(snapshot, process):
+    """Adds to its tasks for how long each waits, as seen from the snapshot's moment, and where locks were taken."""
+    tasks = snapshot["tasks"]["described"]
+    files = {line[0] for task in tasks for line in task["stack"]}
+    for task in tasks:
+        if "since" in task:
+            task["waits"] = round(snapshot["at"] - task["since"] + snapshot["age"], 3)
+        for leaf in leaves(task["wait"]):
+            sources.complete(leaf, files, process.about["began"])
 
 
 def _is(task, wanted):
@@ -120,5 +124,4 @@ def about(task, age):
     yield f"    waits for {what}"
     yield f"    who could end it: {ends}"
     for leaf in leaves(task["wait"]):
-        if leaf.get("at"):
-            yield f"    {leaf['holder']} is at {words.place(leaf['at'][-1])}"
+        yield from (f"    {line}" for line in words.holder(leaf))

@@ -78,9 +78,10 @@ def called(known):
     return f"{name} ({short_path(path)}:{line})" if path else name
 
 
-def task(one):
-    name, coro = one["name"], one["coro"].rpartition("<locals>.")[2]
-    return f"{name} {coro}()"
+def task(one, whose="name"):
+    """`Task-7 fetch()`"""
+    coro = (one.get("coro") or "").rpartition("<locals>.")[2]
+    return f"{one[whose]} {coro}()" if coro else one[whose]
 
 
 def wait(what, age=0.0):
@@ -142,17 +143,16 @@ _HOLDERS = {
     "inside": "{}, which is inside of it, by leaving it.",
     "acquired": "{}, which took it with acquire(), by releasing it.",
     "finished": "{}, which has finished without releasing it: another task would have to.",
-    "itself": "It has taken it already: a lock cannot be taken twice, so another task would have to release it.",
+    "itself": "Another task, by releasing it: this one has taken it already, and cannot take it twice.",
     "outside": "Whoever took it outside of any task, by releasing it.",
 }
 
 
 def _lock(what, age):
     on = what.get("on", "Lock")
-    holder = what.get("holder")
     waiters = f" ({what['waiters']} wait)" if what.get("waiters", 0) > 1 else ""
     if how := _HOLDERS.get(what.get("held")):
-        return f"a {on}{waiters}", how.format(holder)
+        return f"a {on}{waiters}", how.format(what.get("holder") and task(what, "holder"))
     if what.get("searched"):
         end = "No task is inside of it: it was taken with acquire(), and has not been released."
         if names := what.get("in_hand"):
@@ -160,6 +160,14 @@ def _lock(what, age):
             end += f" Besides those who wait, {', '.join(names[:4])}{more} {'has' if len(names) == 1 else 'have'} it in hand."
         return f"a {on}{waiters}", end
     return f"a {on}{waiters}", "Whoever holds it, by giving it back; who that is has not been seen."
+
+
+def holder(what):
+    """What else is known of who has a lock, line by line."""
+    if what.get("at") and what["held"] != "itself":
+        yield f"{task(what, 'holder')} is at {place(what['at'][-1])}"
+    if calls := what.get("acquires"):
+        yield f"acquire() is called at {', '.join(map(place, calls))}"
 
 
 def _queue(what, age):

@@ -1,8 +1,8 @@
 //! Who has a lock: kept for those who look at a process in which it is never released.
 //!
-//! The task is referred to weakly, so that it ends and is collected as it would be in asyncio; its name stays, for it may be
-//! gone by then. Both are made when another task takes the lock than took it before: for the same one it takes some
-//! comparisons, no call.
+//! The task is referred to weakly, so that it ends and is collected as it would be in asyncio; its name and its coroutine's
+//! stay, for it may be gone by then. They are looked up when another task takes the lock than took it before: for the same
+//! one it takes some comparisons, no call.
 
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -35,6 +35,8 @@ enum Known {
         task: Py<PyAny>,
         /// A string, or the number that makes it `Task-7`.
         name: Py<PyAny>,
+        /// Its coroutine's qualified name, if that is one of Python's.
+        coroutine: Option<Py<PyAny>>,
     },
     /// It was no task.
     Outside,
@@ -83,12 +85,13 @@ impl Known {
         let reference =
             unsafe { Bound::from_owned_ptr_or_err(task.py(), ffi::PyWeakref_NewRef(task.as_ptr(), ptr::null_mut()))? };
         let name = step::name_of(&task).map_or_else(|| task.call_method0(intern!(task.py(), "get_name")), Ok)?;
-        Ok(Known::Task { task: reference.unbind(), name: name.unbind() })
+        let coroutine = step::coroutine_name_of(&task).map(Bound::unbind);
+        Ok(Known::Task { task: reference.unbind(), name: name.unbind(), coroutine })
     }
 }
 
-/// Who has a lock: (the task, or None if it is gone; its name), (None, None) if it was taken outside of any task, None if
-/// it is free or nobody knows.
+/// Who has a lock: (the task, or None if it is gone; its name; its coroutine's, or None if that is not known), three times
+/// None if it was taken outside of any task, None if it is free or nobody knows.
 #[pyfunction]
 pub fn lock_holder<'py>(lock: &Bound<'py, Lock>) -> PyResult<Option<Bound<'py, PyTuple>>> {
     let py = lock.py();
@@ -98,12 +101,14 @@ pub fn lock_holder<'py>(lock: &Bound<'py, Lock>) -> PyResult<Option<Bound<'py, P
     let known = lock.get().holder().known.with(py, |known| match known {
         Known::Nothing => None,
         Known::Outside => Some(None),
-        Known::Task { task, name } => Some(Some((task.clone_ref(py), name.clone_ref(py)))),
+        Known::Task { task, name, coroutine } => {
+            Some(Some((task.clone_ref(py), name.clone_ref(py), coroutine.as_ref().map(|name| name.clone_ref(py)))))
+        }
     });
     let known = match known {
         None => return Ok(None),
-        Some(None) => (py.None(), None),
-        Some(Some((task, name))) => (task.call0(py)?, Some(name_in_full(name.bind(py))?)),
+        Some(None) => (py.None(), None, None),
+        Some(Some((task, name, coroutine))) => (task.call0(py)?, Some(name_in_full(name.bind(py))?), coroutine),
     };
     known.into_pyobject(py).map(Some)
 }

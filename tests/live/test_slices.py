@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import os
+import subprocess
 import sys
 import threading
 import weakref
@@ -219,3 +220,28 @@ def test_calls_that_stand_in_line(monkeypatch):
     # Each was told of as it was at one moment, when at most so many more were before it.
     assert len(left) > 300
     assert all(number <= about["in_line"] <= number + 500 - len(left) for number, about in enumerate(left, 1))
+
+
+def test_the_first_one_imports_a_module_at_a_time_and_none_that_are_dear():
+    program = """if True:
+        import asyncio, sys
+        import ferrio
+        from ferrio import _helpers
+
+        async def main():
+            more = True
+            while more:
+                before = set(sys.modules)
+                more = _helpers.write_snapshot(asyncio.get_running_loop())
+                print(*set(sys.modules) - before)
+
+        ferrio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    slices = [line.split() for line in done.stdout.splitlines()]
+    # (A package comes with its first module.)
+    own = [[name for name in names if name.startswith("ferrio.") and name != "ferrio.explain"] for names in slices]
+    assert max(map(len, own)) == 1
+    others = {name for names in slices for name in names if not name.startswith("ferrio.")}
+    # Besides `json`, which takes a millisecond, only small ones of C's.
+    assert {name for name in others if name.partition(".")[0] != "json"} <= {"_json", "array", "fcntl", "gc", "termios"}

@@ -9,22 +9,18 @@ import linecache
 import os
 import site
 import sys
-import sysconfig
 
 import ferrio
 
+
+def _folders(*paths):
+    return tuple(os.path.join(os.path.realpath(path), "") for path in {*paths})
+
+
 _FERRIO = os.path.join(os.path.dirname(os.path.abspath(ferrio.__file__)), "")
-_LIBRARY = tuple(
-    os.path.join(os.path.realpath(path), "") for path in {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
-)
-_PACKAGES = tuple(
-    os.path.join(os.path.realpath(path), "")
-    for path in {
-        *site.getsitepackages(),
-        site.getusersitepackages(),
-        *(sysconfig.get_path(n) for n in ("purelib", "platlib")),
-    }
-)
+# (Not asked of `sysconfig`, which reads all that the interpreter was built with: 5 ms, and a loop may be waiting.)
+_LIBRARY = _folders(os.path.dirname(linecache.__file__))
+_PACKAGES = _folders(*site.getsitepackages(), site.getusersitepackages())
 
 #: Longer code than this is shortened in the middle.
 _WIDTH = 48

@@ -1,4 +1,4 @@
-"""What ``ferrio why`` and ``ferrio doctor`` share: a process to look at, an answer that is plain data, and how it is told."""
+"""What ``ferrio why``, ``ferrio doctor`` and their like share: a process to look at, an answer that is plain data, and how it is told."""
 
 import argparse
 import json

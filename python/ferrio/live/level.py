@@ -1,10 +1,10 @@
 """``ferrio level PID pulse|flight|deep``: how much a running process records of itself."""
 
-import argparse
 import json
 import sys
 import time
 
+from . import command
 from .attach import NotThere, find
 
 _SAYS = {
@@ -15,11 +15,9 @@ _SAYS = {
 
 
 def main(arguments):
-    parser = argparse.ArgumentParser(prog="ferrio level", description="How much a running process records of itself.")
-    parser.add_argument("process", metavar="PID", help="its number, or a word of its command line")
+    parser = command.parser("level", "How much a running process records of itself.")
     parser.add_argument("level", choices=list(_SAYS), help="; ".join(f"{name}: {says}" for name, says in _SAYS.items()))
     parser.add_argument("--for", dest="seconds", type=float, metavar="SECONDS", help="and then back to what it was")
-    parser.add_argument("--json", action="store_true", help="the answer as one JSON object")
     options = parser.parse_args(arguments)
     try:
         process = find(options.process)

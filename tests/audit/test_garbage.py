@@ -1,6 +1,7 @@
 """Objects that are collected while something still waits: by whichever thread, and without leaving anything behind."""
 
 import asyncio
+import contextvars
 import gc
 import logging
 import socket
@@ -120,6 +121,69 @@ def test_a_loop_that_nobody_closed_is_collected_with_what_waits_in_it(program):
     gc.collect()
     gc.collect()
     assert reference() is None
+
+
+class Ticker:
+    """Forms a cycle with the handle of its method, and one with the context that the handle runs in."""
+
+    current = contextvars.ContextVar("current")
+
+    def schedule(self, loop, how):
+        self.current.set(self)
+        self.handle = getattr(loop, how)(*[1000] * (how == "call_later"), self.tick, [self])
+
+    def tick(self, arguments):
+        pass
+
+
+@pytest.mark.parametrize("how", ["call_soon", "call_soon_threadsafe", "call_later"])
+@pytest.mark.parametrize("end", ["left waiting", "loop closed", "cancelled", "run"])
+def test_a_handle_in_a_cycle_is_collected_however_it_ended(how, end):
+    def make():
+        loop, ticker = ferrio.new_event_loop(), Ticker()
+        contextvars.copy_context().run(ticker.schedule, loop, how)
+        if end == "loop closed":
+            loop.close()
+        elif end == "cancelled":
+            ticker.handle.cancel()
+        elif end == "run":
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            if how == "call_later":
+                ticker.handle._run()
+        return weakref.ref(loop), weakref.ref(ticker)
+
+    references = make()
+    # One that waits is the loop's, as far as a first collection can tell.
+    gc.collect()
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+def test_the_collector_does_not_look_at_handles_that_wait():
+    loop = ferrio.new_event_loop()
+    timer, soon = loop.call_later(0, list, [1]), loop.call_soon(loop.stop)
+    assert not gc.is_tracked(timer) and not gc.is_tracked(soon)
+    loop.run_forever()
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert gc.is_tracked(timer) and gc.is_tracked(soon)
+    loop.close()
+
+
+def test_handles_that_only_the_loop_has_keep_what_they_refer_to_alive():
+    loop = ferrio.new_event_loop()
+    called = []
+
+    async def main():
+        for i in range(10):
+            loop.call_later(0.001, lambda i: called.append(i), i)
+            loop.call_soon(lambda *values: called.append(sum(values)), i, i, i, i)
+        gc.collect()
+        await asyncio.sleep(0.01)
+
+    loop.run_until_complete(main())
+    assert called == [4 * i for i in range(10)] + list(range(10))
+    loop.close()
 
 
 def test_a_transport_collected_by_another_thread_does_not_leave_its_descriptor_taken():

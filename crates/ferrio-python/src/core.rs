@@ -8,6 +8,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::awaitable::OwnedWaker;
+use crate::handle::Scheduled;
 use crate::imports::imports;
 use crate::observing;
 use crate::owners::Owners;
@@ -38,7 +40,7 @@ pub type Call = for<'py> fn(&Bound<'py, PyAny>) -> PyResult<()>;
 /// An entry of the ready queue.
 pub enum Job {
     /// A `Handle` or `TimerHandle`: runs once, then lets go of callback and arguments.
-    Handle(Py<PyAny>),
+    Handle(Scheduled),
     /// A step or a wake-up of an `asyncio.Task`.
     Step(BareCall),
     /// A future is done, and tells one of ferrio's own objects (that of a `gather`, say).
@@ -77,7 +79,8 @@ impl Job {
     /// The Python object that the job keeps alive, if it does.
     pub fn object(&self) -> Option<&Py<PyAny>> {
         match self {
-            Job::Handle(object) | Job::Call(object, _) => Some(object),
+            Job::Handle(handle) => Some(handle),
+            Job::Call(object, _) => Some(object),
             Job::Step(call) | Job::Callback(call) => Some(call.callable()),
             Job::Wake(waker) => Some(waker.awaitable()),
             #[cfg(unix)]
@@ -128,6 +131,8 @@ pub struct Core {
     /// `threading.get_ident()` of that thread.
     pub thread_ident: AtomicUsize,
     closed: AtomicBool,
+    /// [`reveal_soon`](Self::reveal_soon) has asked.
+    reveals: AtomicBool,
     pub owners: Owners,
 }
 
@@ -189,6 +194,7 @@ impl Core {
             owner: AtomicUsize::new(0),
             thread_ident: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            reveals: AtomicBool::new(false),
             owners: Owners::default(),
         }))
     }
@@ -437,12 +443,17 @@ impl Core {
     }
 
     /// For the garbage collector, which has stopped everybody else.
-    pub fn traverse(&self, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+    pub fn traverse(self: &Arc<Self>, visit: &pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        let mut told = true;
         self.engine.for_each_job(|job| match job {
+            Job::Handle(handle) => handle.traverse(visit).map(|this| told &= this),
             Job::Wake(waker) => OwnedWaker::traverse_shared(waker, visit),
             Job::Step(call) | Job::Callback(call) => call.traverse(visit),
             job => job.object().map_or(Ok(()), |object| visit.call(object)),
         })?;
+        if !told && !self.is_running() {
+            self.reveal_soon();
+        }
         self.engine.for_each_waker(|waker| OwnedWaker::traverse(waker, visit))?;
         if let Ok(suspended) = self.engine.host.suspended.try_borrow() {
             suspended.values().try_for_each(|waker| OwnedWaker::traverse(waker, visit))?;
@@ -456,6 +467,34 @@ impl Core {
             visit.call(done)?;
         }
         self.engine.host.observer.traverse(visit)
+    }
+
+    /// Has the collector know of all handles before it comes again: it allows no such thing now.
+    fn reveal_soon(self: &Arc<Self>) {
+        extern "C" fn reveal(core: *mut c_void) -> c_int {
+            // SAFETY: the reference that was given away below.
+            let core = unsafe { Arc::from_raw(core.cast::<Core>().cast_const()) };
+            core.reveals.store(false, Ordering::Relaxed);
+            if let Ok(engine) = core.engine() {
+                let Ok(()) = engine.for_each_job(|job| {
+                    if let Job::Handle(handle) = job {
+                        handle.reveal();
+                    }
+                    Ok::<_, Infallible>(())
+                });
+            }
+            0
+        }
+        if !self.reveals.swap(true, Ordering::Relaxed) {
+            let this = Arc::into_raw(self.clone());
+            // SAFETY: any thread may ask; the main thread calls it, attached.
+            if unsafe { pyo3::ffi::Py_AddPendingCall(Some(reveal), this.cast_mut().cast()) } < 0 {
+                // So many calls are pending: the next collection asks again.
+                self.reveals.store(false, Ordering::Relaxed);
+                // SAFETY: nobody has got it.
+                drop(unsafe { Arc::from_raw(this) });
+            }
+        }
     }
 
     /// For the garbage collector: lets go of all that waits.

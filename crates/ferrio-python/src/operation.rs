@@ -149,7 +149,10 @@ pub fn new<'py, T>(
     // before anybody sees the object, and each owns its reference.
     unsafe {
         let object = match SPARES.take(py) {
-            Some(object) => object,
+            Some(object) => {
+                ffi::PyObject_GC_Track(object.cast());
+                object
+            }
             None => ffi::PyType_GenericAlloc(class.as_ptr().cast(), 0),
         };
         let owner = Bound::from_owned_ptr_or_err(py, object)?;

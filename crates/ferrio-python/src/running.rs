@@ -125,7 +125,7 @@ impl Host for PyHost {
 #[inline]
 pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
     match job {
-        Job::Handle(handle) => handle::run_once(py, handle.into_bound(py)),
+        Job::Handle(handle) => handle::run_once(py, handle),
         Job::Step(call) | Job::Callback(call) => call.run(py, || engine.host.loop_object(py)),
         Job::Call(object, call) => {
             let object = object.into_bound(py);

@@ -354,5 +354,7 @@ fn handle_of<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let arguments: Vec<_> = future.map(|future| future.as_ptr()).into_iter().collect();
     // SAFETY: the caller holds callable and argument.
-    unsafe { handle::new(the_loop, callable.as_ptr(), &arguments, context) }
+    let handle = unsafe { handle::new(the_loop, callable.as_ptr(), &arguments, context)? };
+    handle::track(&handle);
+    Ok(handle)
 }

@@ -89,11 +89,14 @@ fn keep(py: Python<'_>, jobs: &mut Vec<Job>, job: &Job) -> PyResult<()> {
 fn as_handle<'py>(this: &Bound<'py, Loop>, job: Job) -> PyResult<Bound<'py, PyAny>> {
     let py = this.py();
     match job {
-        Job::Handle(handle) => Ok(handle.into_bound(py)),
+        Job::Handle(handle) => Ok(handle.bind(py).clone()),
         Job::Callback(call) => call.handle(this.as_any()),
         // SAFETY: the callback is borrowed from `native`, which outlives the call.
         native => unsafe {
-            handle::new(this.as_any(), native.object().map_or(this.as_ptr(), Py::as_ptr), &[], copy_current(py)?)
+            let callback = native.object().map_or(this.as_ptr(), Py::as_ptr);
+            let handle = handle::new(this.as_any(), callback, &[], copy_current(py)?)?;
+            handle::track(&handle);
+            Ok(handle)
         },
     }
 }

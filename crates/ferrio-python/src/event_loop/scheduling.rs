@@ -101,7 +101,7 @@ raw_method!(raw_call_soon, |this, arguments| {
         return Ok(this.py().None().into_bound(this.py()));
     }
     let handle = new_handle(this, &arguments, "call_soon")?;
-    this.get().core.soon(Job::Handle(handle.clone().unbind()));
+    this.get().core.soon(Job::Handle(handle::Scheduled::new(handle.clone())));
     Ok(handle)
 });
 
@@ -110,7 +110,7 @@ raw_method!(raw_call_soon_threadsafe, |this, arguments| {
     if cfg!(Py_3_14) {
         handle::set_thread_safe(&handle);
     }
-    this.get().core.soon(Job::Handle(handle.clone().unbind()));
+    this.get().core.soon(Job::Handle(handle::Scheduled::new(handle.clone())));
     Ok(handle)
 });
 
@@ -197,6 +197,7 @@ fn call_at<'py>(
     if core.is_mine() {
         handle::schedule(core, &handle, nanoseconds(when))?;
     } else {
+        handle::track(&handle);
         core.call_soon(&handle, |handle| {
             let the_loop = handle.getattr(intern!(handle.py(), "_loop"))?;
             let when = handle.getattr(intern!(handle.py(), "_when"))?.extract()?;

@@ -172,7 +172,8 @@ impl Forwarder {
         let Ok(the_loop) = self.core.loop_object(py) else { return Ok(()) };
         let handlers = the_loop.cast::<Loop>()?.get().signals.handlers.bind(py);
         if let Some(handle) = handlers.get_item(signal)? {
-            self.core.soon_because(Job::Handle(handle.unbind()), Cause::new(Kind::Signal, signal as u64));
+            self.core
+                .soon_because(Job::Handle(handle::Scheduled::new(handle)), Cause::new(Kind::Signal, signal as u64));
         }
         Ok(())
     }

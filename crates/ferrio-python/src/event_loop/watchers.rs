@@ -62,7 +62,7 @@ fn add<'py>(
     // SAFETY: borrowed references that outlive the call.
     let handle = unsafe { handle::new(this.as_any(), callback.as_ptr(), args, context)? };
     handle::set_repeats(&handle);
-    let former = core.engine()?.watch(fd, direction, Job::Handle(handle.unbind())).map_err(from_io)?;
+    let former = core.engine()?.watch(fd, direction, Job::Handle(handle::Scheduled::new(handle))).map_err(from_io)?;
     cancel(py, former)?;
     Ok(py.None().into_bound(py))
 }

@@ -23,18 +23,15 @@ impl Spares {
         Spares { objects: UnsafeCell::new(Vec::new()), room }
     }
 
-    /// A spare object, if there is one, for whom it is to be: its own fields are as they were left, that is empty.
+    /// A spare object, if there is one: its own fields are as they were left, that is empty, and the garbage collector
+    /// does not know it.
     #[inline(always)]
     pub fn take(&self, _py: Python<'_>) -> Option<*mut ffi::PyObject> {
         if cfg!(Py_GIL_DISABLED) {
             return None;
         }
-        // SAFETY: `_py` proves that the lock is held. What is kept is alive and untracked.
-        unsafe {
-            let object = (*self.objects.get()).pop()?;
-            ffi::PyObject_GC_Track(object.cast());
-            Some(object)
-        }
+        // SAFETY: `_py` proves that the lock is held.
+        unsafe { (*self.objects.get()).pop() }
     }
 
     /// Whether another object can be kept. The caller holds the lock.

@@ -7,25 +7,17 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::running::{finish, let_go};
-use super::{CANCELLED, HandleObject, INLINE, REPEATS, SPARE_HANDLES, TYPES, raw};
+use super::scheduled::release;
+use super::{CANCELLED, HandleObject, INLINE, REPEATS, SPARE_HANDLES, TRACKED, TYPES, raw};
 
 pub(super) unsafe extern "C" fn traverse(
     object: *mut ffi::PyObject,
     visit: ffi::visitproc,
     data: *mut c_void,
 ) -> c_int {
-    let handle = object.cast::<HandleObject>();
     // SAFETY: called by the collector with a living handle; every non-null field is an owned reference.
     unsafe {
-        let fixed = [
-            ffi::Py_TYPE(object).cast(),
-            (*handle).the_loop,
-            (*handle).context,
-            (*handle).callback,
-            (*handle).many,
-            (*handle).traceback,
-        ];
-        for reference in fixed.into_iter().chain((*handle).arguments) {
+        for reference in references(object.cast()) {
             if !reference.is_null() {
                 let stop = visit(reference, data);
                 if stop != 0 {
@@ -35,6 +27,20 @@ pub(super) unsafe extern "C" fn traverse(
         }
     }
     0
+}
+
+/// What a handle refers to; null where it does not.
+///
+/// # Safety
+/// A living handle.
+pub(super) unsafe fn references(handle: *mut HandleObject) -> [*mut ffi::PyObject; 6 + INLINE] {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let HandleObject { the_loop, context, callback, arguments: [first, second, third], many, traceback, .. } =
+            *handle;
+        let kind = ffi::Py_TYPE(handle.cast()).cast();
+        [kind, the_loop, context, callback, first, second, third, many, traceback]
+    }
 }
 
 pub(super) unsafe extern "C" fn clear(object: *mut ffi::PyObject) -> c_int {
@@ -144,16 +150,16 @@ pub fn retire(handle: Bound<'_, PyAny>) {
         let only_ours = cfg!(not(any(Py_GIL_DISABLED, py_sys_config = "Py_TRACE_REFS")))
             && ffi::Py_REFCNT(handle.as_ptr()) == 1
             && is_plain(ffi::Py_TYPE(handle.as_ptr()))
-            && (*object).flags & (CANCELLED | REPEATS) == 0
+            && (*object).flags & (CANCELLED | REPEATS | TRACKED) == 0
             && (*object).traceback.is_null()
             && (*object).weak_references.is_null()
             && SPARE_HANDLES.has_room();
         if !only_ours {
             finish(&handle);
+            release(handle);
             return;
         }
         let handle = handle.into_ptr();
-        ffi::PyObject_GC_UnTrack(handle.cast());
         let HandleObject { the_loop, context, callback, arguments, many, count, .. } = *object;
         (*object).the_loop = ptr::null_mut();
         (*object).context = ptr::null_mut();

@@ -8,7 +8,10 @@
 
 mod freeing;
 mod running;
+mod scheduled;
 mod types;
+
+use std::ptr;
 
 use ferrio::event_loop::Due;
 use ferrio::timers::TimerId;
@@ -24,6 +27,7 @@ use crate::ffi::spare::Spares;
 use types::make_types;
 
 pub use running::{call, cancel, finish, report, run_once};
+pub use scheduled::Scheduled;
 
 /// Arguments up to this many lie in the handle itself; more are kept as a tuple.
 const INLINE: usize = 3;
@@ -38,6 +42,8 @@ const SCHEDULED: u8 = 8;
 const DESCRIBED: u8 = 16;
 /// Made by `call_soon_threadsafe` (3.14 and later): another thread that cancels it while it runs waits for its end.
 const THREAD_SAFE: u8 = 32;
+/// The garbage collector knows it (see [`Scheduled`]).
+const TRACKED: u8 = 64;
 
 #[repr(C)]
 struct HandleObject {
@@ -82,7 +88,8 @@ pub fn types(py: Python<'_>) -> PyResult<(Py<PyType>, Py<PyType>)> {
 
 // --- making one ----------------------------------------------------------------------------------------------------
 
-/// A handle for `callback(*arguments)` in `context`.
+/// A handle for `callback(*arguments)` in `context`, of which the garbage collector does not know: it goes to the loop as
+/// a [`Scheduled`], or is [`track`]ed.
 ///
 /// # Safety
 /// `callback` and `arguments` are borrowed references to living objects.
@@ -95,11 +102,9 @@ pub unsafe fn new<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = the_loop.py();
     let types = TYPES.get_or_try_init(py, || make_types(py))?;
-    let kind = types.handle.as_ptr().cast();
-    // SAFETY: the type that is kept there, whose allocation gives zeroed fields; the caller vouches for callback and
-    // arguments.
+    // SAFETY: the type that is kept there; the caller vouches for callback and arguments.
     unsafe {
-        let object = SPARE_HANDLES.take(py).unwrap_or_else(|| ffi::PyType_GenericAlloc(kind, 0));
+        let object = SPARE_HANDLES.take(py).unwrap_or_else(|| allocate::<HandleObject>(&types.handle));
         fill(the_loop, object, callback, arguments, context)
     }
 }
@@ -117,14 +122,30 @@ pub unsafe fn new_timer<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = the_loop.py();
     let types = TYPES.get_or_try_init(py, || make_types(py))?;
-    // SAFETY: a type of ours, whose allocation gives zeroed fields; the caller vouches for the rest.
+    // SAFETY: a type of ours; the caller vouches for the rest.
     unsafe {
-        let object = ffi::PyType_GenericAlloc(types.timer.as_ptr().cast(), 0);
+        let object = allocate::<TimerHandleObject>(&types.timer);
         let handle = fill(the_loop, object, callback, arguments, context)?;
         let timer = object.cast::<TimerHandleObject>();
         (*timer).when = when;
         (*timer).id = None;
         Ok(handle)
+    }
+}
+
+/// An object of one of our types, whose own fields are empty and which is not tracked; null with an error set.
+///
+/// # Safety
+/// `T` is what lies in an object of `kind`, and the caller is attached.
+#[inline(never)]
+unsafe fn allocate<T>(kind: &Py<PyType>) -> *mut ffi::PyObject {
+    // SAFETY: as the caller promises. What lies behind the head is plain data for which zero is empty.
+    unsafe {
+        let object = ffi::PyObject_GC_New::<ffi::PyObject>(kind.as_ptr().cast());
+        if !object.is_null() {
+            ptr::write_bytes(object.add(1).cast::<u8>(), 0, size_of::<T>() - size_of::<ffi::PyObject>());
+        }
+        object
     }
 }
 
@@ -158,6 +179,9 @@ unsafe fn fill<'py>(
             let many = PyTuple::new(py, arguments.iter().map(|a| Bound::<PyAny>::from_borrowed_ptr(py, *a)))?;
             (*handle).many = many.into_ptr();
             (*handle).count = 0;
+        }
+        if cfg!(Py_GIL_DISABLED) {
+            scheduled::track(object);
         }
         Ok(owner)
     }
@@ -199,7 +223,7 @@ pub fn code_address(handle: &Py<PyAny>) -> usize {
 pub fn callback_self(handle: &Py<PyAny>) -> *mut ffi::PyObject {
     let object = handle.as_ptr().cast::<HandleObject>();
     // SAFETY: only handles come here, and callers are attached; the check comes first.
-    unsafe { if (*object).callback.is_null() { std::ptr::null_mut() } else { self_of((*object).callback) } }
+    unsafe { if (*object).callback.is_null() { ptr::null_mut() } else { self_of((*object).callback) } }
 }
 
 /// The address of the callback's first argument; 0 if it has none.
@@ -211,8 +235,15 @@ pub fn first_argument(handle: &Py<PyAny>) -> usize {
 
 /// Marks a handle that runs many times.
 pub fn set_repeats(handle: &Bound<'_, PyAny>) {
+    track(handle);
     // SAFETY: only handles come here.
     unsafe { (*raw(handle)).flags |= REPEATS };
+}
+
+/// Has the garbage collector know of a handle that the loop may never hold.
+pub fn track(handle: &Bound<'_, PyAny>) {
+    // SAFETY: only handles come here.
+    unsafe { scheduled::track(handle.as_ptr()) };
 }
 
 /// Debug mode: remembers where it was scheduled.
@@ -238,7 +269,7 @@ pub fn set_timer(handle: &Bound<'_, PyAny>, id: TimerId) {
 
 /// Puts a timer handle's timer into the loop.
 pub fn schedule(core: &Core, handle: &Bound<'_, PyAny>, when: u64) -> PyResult<()> {
-    let id = core.engine()?.timer(when, Due::Job(Job::Handle(handle.clone().unbind())));
+    let id = core.engine()?.timer(when, Due::Job(Job::Handle(Scheduled::new(handle.clone()))));
     set_timer(handle, id);
     Ok(())
 }

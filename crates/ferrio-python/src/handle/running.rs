@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use ferrio::event_loop::Due;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::freeing::retire;
+use super::scheduled::release;
 use super::{
-    CANCELLED, DESCRIBED, HandleObject, INLINE, REPEATS, RUNNING, SCHEDULED, THREAD_SAFE, TimerHandleObject, raw,
+    CANCELLED, DESCRIBED, HandleObject, INLINE, REPEATS, RUNNING, SCHEDULED, Scheduled, THREAD_SAFE, TimerHandleObject,
+    raw,
 };
-use crate::core::Core;
+use crate::core::{Core, Job};
 use crate::event_loop::Loop;
 use crate::ffi::error;
 use crate::imports::imports;
@@ -35,12 +38,15 @@ pub fn run(py: Python<'_>, handle: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// As [`run`], of a handle whose turn in the loop it is, and which the loop lets go of.
 #[inline]
-pub fn run_once(py: Python<'_>, handle: Bound<'_, PyAny>) -> PyResult<()> {
+pub fn run_once(py: Python<'_>, handle: Scheduled) -> PyResult<()> {
+    let handle = handle.into_bound(py);
     // SAFETY: only handles come here.
     let is_nested = unsafe { (*raw(&handle)).flags & RUNNING != 0 };
     let outcome = call(py, &handle);
-    if !is_nested {
-        retire(handle);
+    if is_nested {
+        release(handle)
+    } else {
+        retire(handle)
     }
     outcome
 }
@@ -196,7 +202,7 @@ pub fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<()> {
             (*object).flags &= !SCHEDULED;
             let the_loop: Bound<'_, PyAny> = Bound::from_borrowed_ptr(py, (*object).the_loop);
             let core = &the_loop.cast::<Loop>()?.get().core;
-            forget_timer(core, object.cast());
+            forget_timer(py, core, object.cast());
         }
         if (*object).flags & RUNNING == 0 {
             let_go_described(handle)?;
@@ -207,12 +213,14 @@ pub fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<()> {
 
 /// # Safety
 /// `timer` is a living timer handle.
-unsafe fn forget_timer(core: &Core, timer: *mut TimerHandleObject) {
+unsafe fn forget_timer(py: Python<'_>, core: &Core, timer: *mut TimerHandleObject) {
     // SAFETY: as above.
     let id = unsafe { (*timer).id.take() };
     // From another thread the cancelled flag must do: the timer finds it when it is due.
-    if let (Some(id), Ok(engine)) = (id, core.engine()) {
-        drop(engine.cancel_timer(id));
+    if let (Some(id), Ok(engine)) = (id, core.engine())
+        && let Some(Due::Job(Job::Handle(handle))) = engine.cancel_timer(id)
+    {
+        release(handle.into_bound(py));
     }
 }
 

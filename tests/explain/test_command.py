@@ -151,32 +151,127 @@ def test_colours_on_a_terminal_unless_they_are_unwanted(program):
     assert b"\x1b[" not in on_terminal(NO_COLOR="1")
 
 
+class OnTerminal:
+    """``ferrio explain`` on a terminal of its own."""
+
+    def __init__(self, *words):
+        import pty
+
+        self.said = b""
+        self._pid, self._terminal = pty.fork()
+        if self._pid == 0:
+            os.execv(sys.executable, [sys.executable, "-m", "ferrio", "explain", *map(str, words)])
+
+    def read_until(self, word):
+        while word not in self.said:
+            ready, _, _ = select.select([self._terminal], [], [], 30)
+            assert ready, self.said
+            self.said += os.read(self._terminal, 65536)
+
+    def press(self, key):
+        os.write(self._terminal, key)
+
+    def wait(self):
+        _, status = os.waitpid(self._pid, 0)
+        os.close(self._terminal)
+        return os.waitstatus_to_exitcode(status)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="terminals of this kind are POSIX's")
 def test_step_waits_for_a_key_and_q_for_none(program):
-    import pty
-
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "ferrio", "explain", "--fast", "--step", str(program(SIMPLE))])
-    said = b""
-
-    def read_until(word):
-        nonlocal said
-        while word not in said:
-            ready, _, _ = select.select([terminal], [], [], 30)
-            assert ready, said
-            said += os.read(terminal, 65536)
-
-    read_until(b"has nothing to do yet")
+    story = OnTerminal("--fast", "--step", program(SIMPLE))
+    story.read_until(b"has nothing to do yet")
     time.sleep(0.5)
-    os.write(terminal, b" ")
-    read_until(b"main")
-    assert b"starts" not in said
-    os.write(terminal, b"q")
-    read_until(b"THE BILL")
-    _, status = os.waitpid(pid, 0)
-    os.close(terminal)
-    assert status == 0
+    story.press(b" ")
+    story.read_until(b"main")
+    assert b"starts" not in story.said
+    story.press(b"q")
+    story.read_until(b"THE BILL")
+    assert story.wait() == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="terminals of this kind are POSIX's")
+def test_step_lets_ctrl_c_through(program):
+    path = program("""
+        import asyncio
+
+        async def main():
+            try:
+                await asyncio.sleep(60)
+            finally:
+                print("cleaning up")
+
+        asyncio.run(main())
+    """)
+    story = OnTerminal("--step", path)
+    for word in (b"has nothing to do yet", b"is made a task", b"starts at"):
+        story.read_until(word)
+        time.sleep(0.5)
+        story.press(b" ")
+    story.read_until(b"gives the")
+    time.sleep(0.5)
+    story.press(b"\x03")
+    story.read_until(b"KeyboardInterrupt")
+    # Nobody is asked to press a key from there on.
+    assert story.wait() == -signal.SIGINT
+    assert b"cleaning up" in story.said and b"ended by Ctrl-C" in story.said
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_whoever_reads_it_may_have_had_enough(program, options):
+    path = program("""
+        import asyncio, pathlib
+
+        async def main():
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+                print("on")
+            pathlib.Path("ended").touch()
+
+        asyncio.run(main())
+    """)
+    command = [sys.executable, "-m", "ferrio", "explain", *options, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=path.parent) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0 and (path.parent / "ended").exists()
+
+
+def test_lines_fit_and_numbers_keep_their_units(program):
+    path = program("""
+        import asyncio
+
+        async def a_task_with_a_rather_long_name(number):
+            await asyncio.sleep(0.25 * number)
+
+        async def main():
+            await asyncio.gather(*map(a_task_with_a_rather_long_name, range(1, 8)))
+
+        asyncio.run(main())
+    """)
+    lines = explain(path, COLUMNS="80").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if re.match(r"\W*(s|ms|µs)\b", line)]
+
+
+def test_one_event_is_not_left_out_but_told(program):
+    path = program("""
+        import asyncio
+
+        async def ticks():
+            while True:
+                await asyncio.sleep(1)
+
+        async def main():
+            task = asyncio.create_task(ticks())
+            await asyncio.sleep(3.5)
+            task.cancel()
+
+        asyncio.run(main())
+    """)
+    story = explain("--fast", path).stdout
+    assert "wakes after 500 ms: timer 1 is due" in story and "more like these" not in story
 
 
 @pytest.mark.parametrize(
@@ -246,7 +341,9 @@ def test_verbose_says_why_there_are_inner_callbacks():
     assert "it stops the loop when the main task has finished" in story
 
 
-@pytest.mark.parametrize("words", [["--nonsense", "x.py"], [], ["--page"], ["-m"]])
+@pytest.mark.parametrize(
+    "words", [["--nonsense", "x.py"], [], ["--page"], ["-m"], ["--page", "missing/x.html", "x.py"]]
+)
 def test_a_wrong_command_line_is_refused(words):
     ran = explain(*words, check=False)
     assert ran.returncode == 2 and ran.stdout == "" and "usage: ferrio explain" in ran.stderr

@@ -24,7 +24,7 @@ def exact(story):
         r"(socket|pipe) (\d+)", lambda found: f"{found[1]} #{numbers.setdefault(found[2], len(numbers) + 1)}", story
     )
     story = re.sub(r"child process \d+", "child process PID", story)
-    story = re.sub(r"[\d.]+ ms(?=\. The loop| without an await)", "200 ms", story)
+    story = re.sub(r"[\d.]+ m?s(?=\. The loop|( that it ran)? without an await)", "200 ms", story)
     # The child's two pieces of news come in any order, together or not.
     story = re.sub(r"wakes: (?=.*(?:pipe|child process)).* So main", "wakes: NEWS OF THE CHILD. So main", story)
     story = re.sub(r"^ +(pipe #1|child process PID) → main", "            NEWS OF THE CHILD → main", story, flags=re.M)

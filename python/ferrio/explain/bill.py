@@ -55,6 +55,12 @@ class Bill:
                 chain.append("end")
 
     def _link(self, cause, task):
+        if cause["kind"] == "cancel":
+            # By a task, the end of a task in a group, or a timeout.
+            by = cause.get("task") or cause.get("because_of")
+            cause = {"kind": "task", "task": by} if by else {"kind": "timer", "timer": cause.get("timer")}
+            if by is None and cause["timer"] is None:
+                return
         if cause["kind"] == "callback":
             self._link(cause["because"], task)
             chain = self._open.get(task)
@@ -65,19 +71,25 @@ class Bill:
             cause = {key: value for key, value in cause.items() if key in _NAMES}
             if cause["kind"] == "timer" and cause["timer"] in self._timers:
                 cause["in"] = self._timers[cause["timer"]]
-            chain = [cause, task]
-            if len(self._chains) < _CHAINS:
-                self._chains.append(chain)
-            else:
-                self._more += 1
-            self._open[task] = chain
+            self._begin([cause, task])
         elif cause["kind"] == "task":
             chain = self._open.get(cause["task"])
             if chain is None:
                 return
-            if len(chain) < _LINKS:
+            if chain[-1] != cause["task"]:
+                # Another one was woken by it before: this is a branch.
+                end = len(chain) - chain[::-1].index(cause["task"])
+                self._begin([*chain[:end], task])
+            elif len(chain) < _LINKS:
                 chain.append(task)
                 self._open[task] = chain
+
+    def _begin(self, chain):
+        if len(self._chains) < _CHAINS:
+            self._chains.append(chain)
+        else:
+            self._more += 1
+        self._open[chain[-1]] = chain
 
     def event(self, now, error):
         python = sum(self._ran.values())

@@ -5,7 +5,7 @@ import sys
 
 from .. import _program
 from .recorder import Recorder
-from .story import Story, on_terminal, wait_for_key
+from .story import Story, on_terminal, wait_for_key, writing
 
 USAGE = f"usage: ferrio explain [options] {_program.WAYS}"
 
@@ -40,6 +40,11 @@ def main(words):
             options[word.lstrip("-")] = True
         else:
             return _refuse(f"unknown option: {word}")
+    if "page" in options:
+        try:
+            open(options["page"], "a").close()
+        except OSError as error:
+            return _refuse(f"can't write to {options['page']}: {error.strerror}")
     return _tell(words, options)
 
 
@@ -106,11 +111,8 @@ class _Stepping:
 
 
 def _json(out):
-    def tell(event):
-        out.write(json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n")
-        out.flush()
-
-    return tell
+    write = writing(out)
+    return lambda event: write(json.dumps(event, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 def _write_page(path, events, recorder):

@@ -1,7 +1,9 @@
 """What a program does against itself, noticed where it happens."""
 
 import asyncio
+import collections
 import functools
+import operator
 import sys
 import threading
 import time
@@ -62,7 +64,9 @@ def _listen(recorder):
             return
         frame = places.here()
         if frame is not None:
-            observer.calls.append((recorder.own_time(), event, frame.f_code.co_filename, frame.f_lineno))
+            seconds = arguments[0] if event == "time.sleep" and arguments else None
+            place = (event, frame.f_code.co_filename, frame.f_lineno)
+            observer.calls.append((recorder.own_time(), place, seconds if isinstance(seconds, int | float) else None))
 
     sys.addaudithook(hear)
     if sys.version_info < (3, 13):
@@ -92,10 +96,12 @@ def blocked(observer, life, took):
     event = {"event": "mistake", "kind": "blocked", "cost": round(took, 6), "victims": list(dict.fromkeys(victims))}
     if life is not None:
         event["life"] = life
-    call = _culprit(observer.calls, observer.own_now, took)
+    call, part = _culprit(observer.calls, observer.own_now, took)
     if call is not None:
-        _, event["call"], file, line = call
+        event["call"], file, line = call
         event["place"] = recorder.places.at(file, line)
+        if part < 0.75 * took:
+            event["part"] = round(part, 6)
     elif life is not None and observer.began_at:
         event["place"] = observer.began_at
         if life.state != "done" and life.place and life.place["file"] == observer.began_at["file"]:
@@ -104,13 +110,20 @@ def blocked(observer, life, took):
 
 
 def _culprit(calls, end, took):
-    """The call after which most of the time went by, if one such there is."""
-    longest = None
-    for call, following in zip(calls, [*calls[1:], (end,)]):
-        gap = following[0] - call[0]
-        if gap > 0.5 * took and (longest is None or gap > longest[0]):
-            longest = gap, call
-    return longest and longest[1]
+    """The call in which most of the time went by, if one such there is, and how much.
+
+    How long a sleep is, is known. Of other calls it is only known when they begin: one after which most of the time went
+    by is said to have taken all of it.
+    """
+    spent = collections.Counter()
+    for (when, call, seconds), following in zip(calls, [*calls[1:], (end,)]):
+        gap = following[0] - when
+        if seconds is not None:
+            spent[call] += min(gap, seconds)
+        elif gap > 0.5 * took:
+            spent[call] = took
+    call, most = max(spent.items(), key=operator.itemgetter(1), default=(None, 0))
+    return (call, most) if most > 0.2 * took else (None, 0)
 
 
 # --- coroutines, tasks and exceptions ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ def span(seconds):
         return f"{_tidy(seconds * 1e3, 1 if seconds >= 0.1 else 2)} ms"
     if seconds <= 0:
         return "0 s"
-    return f"{max(1, round(seconds * 1e6))} µs"
+    return f"{round(seconds * 1e6)} µs" if seconds >= 0.5e-6 else f"{max(1, round(seconds * 1e9))} ns"
 
 
 def _tidy(number, digits):
@@ -41,6 +41,7 @@ class Reckoning:
     def __init__(self):
         self._said = set()
         self._names = {}
+        self._cancelled = set()  # numbers of tasks that have ended so
         self._main = None
         self._virtual = False
 
@@ -71,7 +72,9 @@ class Reckoning:
         call, cost = event.get("call"), span(event["cost"])
         if call:
             where = f"`{shorten(event['code'])}` at {self._line(event)}" if "line" in event else call
-            what = f"{where} kept the only thread for {cost}"
+            what = f"{where} kept the only thread for {span(event.get('part', event['cost']))}"
+            if "part" in event:
+                what += f" of the {cost} that it ran without an await"
         elif "line" in event and event.get("until"):
             until = event["until"]
             lines = f"{self._line(event)}" + (f" to {until}" if until != event["line"] else "")

@@ -39,6 +39,15 @@ _WAKERS = {
     "barrier": "by the last to come",
 }
 
+#: The same, for what asyncio does in several steps of its own.
+_ERRANDS = {
+    "the server": "when the server is set up",
+    "the connection": "when the connection is there",
+    "the child process": "when the child process has been started",
+    "the end of the connection": "when the connection is closed",
+    "the next to finish": "by the next of its tasks to finish",
+}
+
 
 class Sentences(Reckoning):
     """Makes sentences. It knows what it has said before: what needs explaining is explained once."""
@@ -179,8 +188,8 @@ class Sentences(Reckoning):
             )
             return f"{name} is born: {why}."
         at = self._line(event)
-        maker = f"{call}()" if call else "the code there"
-        told = f"{name} is made a task by {maker}, {f'in {who}, ' if who else ''}{at}"
+        maker = f" by {call}()," if call else ""
+        told = f"{name} is made a task{maker} {f'in {who}, ' if who else ''}{'' if maker or who else 'at '}{at}"
         if self._once("queued"):
             told += ", and put into the ready queue. None of its code has run yet"
         return f"{told}."
@@ -284,8 +293,8 @@ class Sentences(Reckoning):
                 return f"when {holder} releases it" if holder else "when it is released"
             case "nobody":
                 return f"by nobody, for {wait['on']} goes on until it is closed or cancelled"
-            case "future" if wait["on"].startswith("the "):
-                return f"by {wait['on']}"
+            case "future" if wait["on"] in _ERRANDS:
+                return _ERRANDS[wait["on"]]
         return _WAKERS.get(wait["kind"], "by whoever finishes the future that it awaits")
 
     def _ready(self, event):
@@ -333,9 +342,9 @@ class Sentences(Reckoning):
                     return f"gather hands on the {raises} of {who}"
                 return "gather has all it waited for" if wait["of"] > 1 else "gather has its result"
             case "task":
-                if wait.get("group"):
-                    return "the task group is complete" if len(wait["tasks"]) > 1 else f"{who} has finished"
-                if raises == "CancelledError":
+                if wait.get("group") and len(wait["tasks"]) > 1:
+                    return "the task group is complete"
+                if raises == "CancelledError" or event["because"].get("task") in self._cancelled:
                     return f"{who} has ended, cancelled"
                 return f"{who} has failed with {raises}" if raises else f"{who} has finished"
             case "queue-get":
@@ -378,6 +387,7 @@ class Sentences(Reckoning):
                 end = f"{name} has failed with {event['value']}"
             case _:
                 end = f"{name} is cancelled and has ended"
+                self._cancelled.add(event["task"])
         told = [f"{end}."]
         gather = event.get("gather")
         words = []

@@ -1,7 +1,9 @@
 """The story on a terminal: when, who, what. One event per line, repetition folded, colours only where they are seen."""
 
 import os
+import re
 import shutil
+import signal
 import textwrap
 
 _SYMBOLS = {
@@ -24,6 +26,8 @@ _LEAST = 12
 _PATTERN = 48
 #: No kind of event at one line is shown more often than this.
 _AT_MOST = 40
+
+_UNIT = re.compile(r"(\d) (s|ms|µs|ns)\b")
 
 #: The narrowest and the widest layout, in columns, unless COLUMNS says otherwise.
 _WIDTH = (80, 120)
@@ -86,7 +90,8 @@ class Story:
         self._width = width
         self._step = step
         self._folding = Folding()
-        self._folded = 0
+        #: How many events are folded at present, and the last of them.
+        self._folded, self._last_folded = 0, None
         self._column = 10
         self._partial = None
         self._virtual = False
@@ -101,7 +106,8 @@ class Story:
             self._names[event["task"]] = event["name"]
         if kind == "head":
             self._virtual = event["clock"] == "virtual"
-            self._write("\n " + self._sentences.headline(event).replace("\n", "\n ") + "\n\n")
+            lines = self._wrap(self._sentences.headline(event), 1)
+            self._write("".join(["\n", *(f" {line}\n" for line in lines), "\n"]))
             return
         if kind == "output":
             if self._waking is not None:
@@ -123,7 +129,7 @@ class Story:
             self._bill(event)
             return
         if kind != "mistake" and self._folding.repeats(event):
-            self._folded += 1
+            self._folded, self._last_folded = self._folded + 1, event
             return
         self._end_folding()
         if kind == "awake":
@@ -152,8 +158,7 @@ class Story:
         lines = self._wrap(text, len(head))
         ready = event.get("ready", ())
         if len(ready) > 1:
-            queue = "ready: " + ", ".join(self._names.get(task, "…") for task in ready[:8])
-            queue = f"{queue}, … ({len(ready)})" if len(ready) > 8 else queue
+            queue = self._line_up([self._names.get(task, "…") for task in ready], self._width - len(head))
             room = self._width - len(head) - len(lines[-1]) - len(queue)
             if room >= 3:
                 lines[-1] += " " * room + self._paint(queue, "2")
@@ -168,11 +173,22 @@ class Story:
         if self._step is not None:
             self._step()
 
+    @staticmethod
+    def _line_up(names, width):
+        """The ready queue: as much of it as there is room for in a line."""
+        for shown in range(min(8, len(names)), 0, -1):
+            more = "" if shown == len(names) else f", … ({len(names)})"
+            queue = f"ready: {', '.join(names[:shown])}{more}"
+            if len(queue) <= width:
+                return queue
+        return f"{len(names)} are ready"
+
     def _wrap(self, text, margin):
         width = max(30, self._width - margin)
-        return [
-            line for part in text.split("\n") for line in textwrap.wrap(part, width, break_on_hyphens=False) or [""]
-        ]
+        # A number and its unit stay together.
+        parts = _UNIT.sub("\\1\N{NO-BREAK SPACE}\\2", text).split("\n")
+        lines = [line for part in parts for line in textwrap.wrap(part, width, break_on_hyphens=False) or [""]]
+        return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
     def _time(self, seconds):
         if self._virtual or seconds >= 1000:
@@ -202,16 +218,22 @@ class Story:
     # --- folding and the end -----------------------------------------------------------------------------------------
 
     def _end_folding(self):
-        if self._folded:
-            self._write(f"{' ' * _INDENT}{self._paint(self._sentences.folded(self._folded), '2')}\n")
-            self._folded = 0
+        count, self._folded = self._folded, 0
+        if count == 1:
+            # It takes as much room as saying that it is left out.
+            self._print(self._last_folded)
+        elif count:
+            self._write(f"{' ' * _INDENT}{self._paint(self._sentences.folded(count), '2')}\n")
 
     def _bill(self, event):
         lines = event["text"].split("\n")
         out = ["\n"]
         for line in lines:
-            title = line.isupper() or line.startswith("THE BILL")
-            out.append(f" {self._paint(line, '1') if title else f'           {line}'}\n")
+            if line.isupper() or line.startswith("THE BILL"):
+                out.append(f" {self._paint(line, '1')}\n")
+            else:
+                first, *more = self._wrap(line, _INDENT + 2)
+                out += [f"{' ' * _INDENT}{first}\n", *(f"{' ' * _INDENT}  {each}\n" for each in more)]
         self._write("".join(out))
 
 
@@ -236,11 +258,22 @@ def on_terminal(stream, **options):
         width = min(max(shutil.get_terminal_size((100, 24)).columns, _WIDTH[0]), _WIDTH[1]) if is_terminal else 100
     colours = is_terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
-    def write(text):
-        stream.write(text)
-        stream.flush()
+    return writing(stream), {"colours": colours, "width": width}
 
-    return write, {"colours": colours, "width": width}
+
+def writing(stream):
+    """What writes to a stream, at once. Once nobody reads it any more (``| head``), nothing is told any more."""
+
+    def write(text):
+        try:
+            stream.write(text)
+            stream.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+    return write
 
 
 def wait_for_key(stream):
@@ -256,9 +289,13 @@ def wait_for_key(stream):
         former = termios.tcgetattr(terminal)
         try:
             tty.setcbreak(terminal, termios.TCSANOW)
+            # Ctrl-C is a key like others: else asyncio's handler would have heard of it, and we would go on waiting.
+            modes = termios.tcgetattr(terminal)
+            modes[6][termios.VINTR] = b"\0"
+            termios.tcsetattr(terminal, termios.TCSANOW, modes)
             key = terminal.read(1)
         finally:
             termios.tcsetattr(terminal, termios.TCSADRAIN, former)
     if key == b"\x03":
-        raise KeyboardInterrupt
-    return key not in {b"q", b""}
+        signal.raise_signal(signal.SIGINT)
+    return key not in {b"q", b"", b"\x03"}

@@ -1,8 +1,10 @@
 """Each incident is named by the doctor, and nothing is found where nothing is wrong."""
 
 import sys
+import time
 
 import pytest
+from ferrio.live import blocked
 
 from .helpers import examine, kinds, look, running, until
 
@@ -39,6 +41,26 @@ def test_the_doctor_names_it(name, kind, status, names):
         report, finding = known
         assert names in " ".join([finding["text"], *finding["details"]])
         assert report["status"] == status, report["findings"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("lock", "lock"), ("executor_full", "executor-full"), ("dns_stall", "dns-stall")]
+)
+def test_the_first_look_at_a_loop_that_sleeps_knows_for_how_long_it_has(name, kind):
+    # Nothing happens in it any more, so it has not looked at itself either.
+    with running(name) as process:
+        time.sleep(3)
+        assert kind in kinds(examine(process.pid))
+
+
+def test_the_line_of_a_blocked_loop_is_the_programs_own():
+    library = ["/usr/lib/python3.14/subprocess.py", 2004, "_try_wait"]
+    package = ["/srv/.venv/lib/python3.14/site-packages/requests/api.py", 59, "request"]
+    machinery = ["/srv/.venv/lib/python3.14/site-packages/ferrio/runners.py", 28, "run"]
+    own = ["/srv/shop/pay.py", 12, "charge"]
+    assert blocked.line_of([library, package, own, machinery]) == own
+    assert blocked.line_of([library, package, machinery]) == library
+    assert blocked.line_of([]) is None
 
 
 def test_tasks_that_wait_in_a_circle_for_each_others_locks():

@@ -32,6 +32,7 @@ def test_why_says_who_could_end_it():
     assert "its peer, by sending something or closing." in said
     assert "which is inside of it, by leaving it." in said
     assert "Whoever puts something in." in said
+    assert re.search(r"who could end it: Task-\d+ listens\(\), Task-\d+ gets\(\), .*, by ending\.", said)
     assert "incidents.py:" in said
 
 

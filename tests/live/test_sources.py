@@ -75,6 +75,17 @@ def test_the_function_of_a_task_that_is_gone_is_looked_for_in_the_files_of_the_o
     wait = {"kind": "lock", "held": "finished", "coro": "Store.fill"}
     sources.complete(wait, {program}, time.time())
     assert wait["acquires"] == [[program, 4, "Store.fill"], [program, 8, "Store.fill"]]
+
+
+def test_of_few_calls_all_are_told_if_the_task_s_own_function_has_none(tmp_path):
+    path = tmp_path / "helper.py"
+    path.write_text("async def checkout(lock):\n    await lock.acquire()\n")
+    wait = {"kind": "lock", "held": "finished", "coro": "job"}
+    sources.complete(wait, {str(path)}, time.time())
+    assert wait["acquires"] == [[str(path), 2, "checkout"]]
+
+
+def test_of_many_calls_none_is_told_if_the_task_s_own_function_has_none(program):
     unknown = {"kind": "lock", "held": "finished", "coro": None}
     sources.complete(unknown, {program}, time.time())
     assert unknown["acquires"] == []

@@ -4,8 +4,9 @@ import json
 import sys
 
 from .. import _program
+from .._telling import writing
 from .recorder import Recorder
-from .story import Story, on_terminal, wait_for_key, writing
+from .story import Story, on_terminal, wait_for_key
 
 USAGE = f"usage: ferrio explain [options] {_program.WAYS}"
 

@@ -6,6 +6,8 @@ import shutil
 import signal
 import textwrap
 
+from .._telling import writing
+
 _SYMBOLS = {
     "queued": "+", "start": "▶", "resume": "▶", "pause": "⏸", "ready": "→", "finish": "■", "cancel": "✗", "asleep": "☾",
     "awake": "☀", "mistake": "⚠", "callback": "·", "loop": " ", "output": "│",
@@ -259,21 +261,6 @@ def on_terminal(stream, **options):
     colours = is_terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
 
     return writing(stream), {"colours": colours, "width": width}
-
-
-def writing(stream):
-    """What writes to a stream, at once. Once nobody reads it any more (``| head``), nothing is told any more."""
-
-    def write(text):
-        try:
-            stream.write(text)
-            stream.flush()
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-
-    return write
 
 
 def wait_for_key(stream):

@@ -5,6 +5,7 @@ operating system; or it could go on, and does not get the interpreter's lock bec
 that waits for that lock wakes up every few milliseconds to ask for it, which the kernel counts.
 """
 
+import re
 import time
 
 from . import proc, words
@@ -26,6 +27,9 @@ _MACHINERY = (
     "/ferrio/__main__.py",
     "/ferrio/_program.py",
 )
+
+#: What is in such folders others have written, or is in no file.
+_LIBRARY = re.compile(r"/(site|dist)-packages/|/lib(64)?/python3\.\d+/|^<")
 
 
 def look(process, one, snapshot):
@@ -54,6 +58,10 @@ def look(process, one, snapshot):
         about["keeper"] = _keeper(about["threads"], one["thread"], doing)
     elif own["cpu"] + own["queued"] >= _COMPUTING:
         about["kind"] = "computing" if own["cpu"] >= _STARVED else "starved"
+        if about["kind"] == "starved" and own["switches"] > 0:
+            # Whoever asks for the interpreter's lock needs a processor for that, too.
+            about["keeper"] = _keeper(about["threads"], one["thread"], doing)
+            about["kind"] = "lock" if about["keeper"] else "starved"
     else:
         about["kind"] = "waiting"
     return about
@@ -80,11 +88,10 @@ def _keeper(threads, loop_thread, doing):
 
 
 def line_of(stack):
-    """The innermost line that is not machinery's."""
-    for line in stack:
-        if not line[0].endswith(_MACHINERY):
-            return line
-    return None
+    """The innermost line of the program's own; of a library's if there is none; not that of the machinery around it."""
+    lines = [line for line in stack if not line[0].endswith(_MACHINERY)]
+    own = [line for line in lines if not _LIBRARY.search(line[0])]
+    return next(iter(own or lines), None)
 
 
 def tell(about):

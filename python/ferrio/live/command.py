@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 
+from .._telling import writing
 from .attach import NotThere, find
 
 
@@ -26,8 +27,6 @@ def answer(parser, options, ask, tell):
     except NotThere as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return None
-    if options.json:
-        print(json.dumps(found))
-    else:
-        print("\n".join(tell(process, found)))
+    text = json.dumps(found) if options.json else "\n".join(tell(process, found))
+    writing(sys.stdout)(text + "\n")
     return found

@@ -111,7 +111,7 @@ def _growing(loop):
     if all(later > sooner for sooner, later in zip(counts, counts[1:])) and counts[-1] - counts[0] >= 50:
         took = words.seconds(history[-1][0] - history[0][0])
         text = f"Task leak: {counts[0]:,} tasks have become {counts[-1]:,} in {took}, without an end."
-        detail = f"{most['count']:,} are {most['coro']}(), {most['state']} at {words.place(most['line'])}."
+        detail = f"{most['count']:,} are {most['coro']}() at {words.place(most['line'])} (state: {most['state']})."
         yield finding("task-leak", WARNING, text, detail)
 
 
@@ -121,7 +121,10 @@ def _lost(loop):
     for line, tasks in _by_line(lost).items():
         first = tasks[0]
         text = f"Lost: {_who(tasks)} for a {first['wait'].get('on', 'future')} that nobody can reach any more."
-        yield finding("lost-future", WARNING, text, f"at {words.place(line)}; nothing can end that but a cancellation.")
+        at = f"at {words.place(line)}; nothing can end that but a cancellation."
+        looked, count = len(loop.tasks()), loop.snapshot["tasks"]["count"]
+        of = f"Of {count:,} tasks {looked:,} were looked at." if count > looked else ""
+        yield finding("lost-future", WARNING, text, at, of)
 
 
 def _deadlocks(loop):

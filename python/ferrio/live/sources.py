@@ -16,14 +16,21 @@ _MOST = 3
 def complete(wait, files, began):
     """Adds ``acquires`` ([[file, line, function], …]) to the Wait for a lock that a task took with ``acquire()``.
 
-    ``files`` may contain the function of a task that is gone. What was changed after the program ``began`` is not believed.
+    ``files`` may contain the function in which a task that is gone has done so. What was changed after the program ``began`` is not believed.
     """
     if wait.get("held") == "acquired":
         # Before the line at which it is, unless that is in a loop.
         calls = [call for line in wait["at"] for call in _before(line, _calls(line[0], began).get(line[2], ()))]
     elif wait.get("held") == "finished":
-        name = wait["coro"]
-        calls = [[file, line, name] for file in sorted(files) for line in _calls(file, began).get(name, ())]
+        everywhere = [
+            [file, line, name]
+            for file in sorted(files)
+            for name, lines in _calls(file, began).items()
+            for line in lines
+        ]
+        # Perhaps it was a function that has returned: it is told where there are so few that it helps.
+        own = [call for call in everywhere if call[2] == wait["coro"]]
+        calls = own or (everywhere if len(everywhere) <= _MOST else [])
     else:
         return
     wait["acquires"] = calls[-_MOST:]

@@ -52,12 +52,15 @@ def ask(process, wanted="all"):
 def complete(snapshot, process):
     """Adds to its tasks for how long each waits, as seen from the snapshot's moment, and where locks were taken."""
     tasks = snapshot["tasks"]["described"]
+    called = {task["name"]: words.task(task) for task in tasks}
     files = {line[0] for task in tasks for line in task["stack"]}
     for task in tasks:
         if "since" in task:
             task["waits"] = round(snapshot["at"] - task["since"] + snapshot["age"], 3)
         for leaf in leaves(task["wait"]):
             sources.complete(leaf, files, process.about["began"])
+            if leaf.get("tasks"):
+                leaf["called"] = [called.get(name, name) for name in leaf["tasks"]]
 
 
 def _is(task, wanted):

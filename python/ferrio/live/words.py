@@ -184,7 +184,7 @@ def _queue(what, age):
 
 
 def _tasks(what, age):
-    names = what.get("tasks") or []
+    names = what.get("called") or what.get("tasks") or []
     shown = ", ".join(map(str, names[:4])) + (" and others" if len(names) > 4 else "")
     if what["kind"] == "gather":
         return f"gather, {what['done']} of {what['of']} done", f"{shown or 'Its tasks'}, by ending."

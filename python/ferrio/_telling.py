@@ -11,8 +11,13 @@ def writing(stream):
             stream.write(text)
             stream.flush()
         except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            to_nowhere(stream)
 
     return write
+
+
+def to_nowhere(stream):
+    """Whatever is written to a stream from here on, and what it still holds, is lost."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

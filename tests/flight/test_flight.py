@@ -377,14 +377,31 @@ def test_a_process_is_dumped_whatever_has_become_of_it(service, tmp_path, how):
 @pytest.mark.parametrize(
     "words, reason",
     [
-        ([], "which process?"),
-        (["x"], "no process's number"),
-        (["4194305"], "no loop of ferrio's"),
-        (["--what", "1"], "unknown option: --what"),
+        ([], "arguments are required: PID"),
+        (["no such program"], "no running process with a loop of ferrio's has 'no such program' in its command line"),
+        (["4194305"], "there is no process 4194305"),
+        (["--what", "1"], "unrecognized arguments: --what"),
     ],
 )
 def test_dump_says_what_is_wrong(words, reason):
     assert reason in ferrio("dump", *words, status=2).stderr
+
+
+def test_dump_takes_its_words_in_any_order_and_says_where_it_cannot_write(service, tmp_path):
+    ferrio("dump", service.pid, "-o", tmp_path / "it.xlog")
+    assert (tmp_path / "it.xlog").exists()
+    missing = tmp_path / "missing" / "it.xlog"
+    assert f"{missing}: No such file or directory" in ferrio("dump", service.pid, "-o", missing, status=2).stderr
+
+
+def test_whoever_reads_an_export_may_have_had_enough(service, tmp_path):
+    ferrio("dump", service.pid, "-o", tmp_path / "it.xlog")
+    command = [sys.executable, "-m", "ferrio", "export", "--jsonl", "-o", "-", tmp_path / "it.xlog"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 
+from .._telling import to_nowhere
 from . import chrome, events, lines, log, perfetto
 
 USAGE = "usage: ferrio export (--perfetto | --chrome | --html | --jsonl) [-o OUT] FILE.xlog"
@@ -69,6 +70,9 @@ def main(words):
     try:
         with _opened(out, is_text) as file:
             write(flight, file)
+    except BrokenPipeError:
+        # Whoever reads it has had enough (`| head`).
+        to_nowhere(sys.stdout)
     except OSError as error:
         print(f"ferrio export: {out}: {error.strerror}", file=sys.stderr)
         return 2

@@ -73,7 +73,9 @@ function writeFindings(run, go) {
           element("span", { class: "says" }, ...prose([first, ...rest].join(" "))),
           where && element("span", { class: "where" }, where),
           event.code && element("code", {}, event.code),
-          victims.length > 0 && element("span", { class: "where" }, `had to wait: ${names(run, victims, 6)}`),
+          event.kind === "blocked" &&
+            victims.length > 0 &&
+            element("span", { class: "where" }, `had to wait: ${names(run, victims, 6)}`),
         ),
       ),
     );

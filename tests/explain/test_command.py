@@ -643,3 +643,7 @@ def test_who_has_taken_a_lock_with_acquire(program):
     assert "takes has the lock, so it gives" in held and "when takes releases it, or by timer" in held
     assert "ending has finished without releasing the lock" in left and "when somebody else releases it" in left
     assert "finished" not in first and second["finished"] is True
+
+
+def test_a_program_without_a_loop_is_told_of_as_such(program):
+    assert "no event loop of ferrio's was made" in explain(program("print(1)")).stdout

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import sys
 import threading
+import weakref
 
 import ferrio
 import pytest
@@ -71,6 +72,7 @@ def test_a_call_in_an_executor_runs_or_stands_in_line(kind):
     running = [wait for wait, _ in known.values() if "runs" in wait]
     lined = {name: wait["in_line"] for name, (wait, _) in known.items() if "in_line" in wait}
     assert len(running) == 2
+    assert {wait["calls"][0] for wait in running} == {"Gate.wait"}
     # In the order in which they were made.
     assert lined == {"call 2": 1, "call 3": 2, "call 4": 3}
     assert "2nd of 3 in line, and 2 threads busy" in known["call 3"][1]
@@ -78,6 +80,34 @@ def test_a_call_in_an_executor_runs_or_stands_in_line(kind):
     if kind != "another one":
         assert all(wait["runs"] > 0 for wait in running)
         assert "it has run for " in known["call 0"][1]
+
+
+def test_looking_at_executors_keeps_no_call_alive():
+    class Argument:
+        pass
+
+    async def main():
+        loop, go, executor = asyncio.get_running_loop(), Gate(), concurrent.futures.ThreadPoolExecutor(1)
+        argument = Argument()
+        reference = weakref.ref(argument)
+        call = loop.run_in_executor(executor, lambda given: go.wait(), argument)
+        del argument
+        while not go.waiting:
+            await asyncio.sleep(0.01)
+        snapshot.take(loop, snapshot.Memory())
+        assert reference() is not None
+        go.set()
+        await call
+        del call
+        # The thread lets go of it when it has told.
+        for _ in range(500):
+            if reference() is None:
+                break
+            await asyncio.sleep(0.01)
+        executor.shutdown()
+        return reference()
+
+    assert asyncio.Runner(loop_factory=ferrio.new_event_loop).run(main()) is None
 
 
 @modules

@@ -50,9 +50,7 @@ class Bill:
         elif kind == "queued":
             self._open.pop(event["task"], None)
         elif kind == "finish" and "asyncio.run" in event["tells"]:
-            chain = self._open.get(event["task"])
-            if chain is not None and len(chain) <= _LINKS:
-                chain.append("end")
+            self._follow(event["task"], "end", _LINKS + 1)
 
     def _link(self, cause, task):
         if cause["kind"] == "cancel":
@@ -73,16 +71,20 @@ class Bill:
                 cause["in"] = self._timers[cause["timer"]]
             self._begin([cause, task])
         elif cause["kind"] == "task":
-            chain = self._open.get(cause["task"])
-            if chain is None:
-                return
-            if chain[-1] != cause["task"]:
-                # Another one was woken by it before: this is a branch.
-                end = len(chain) - chain[::-1].index(cause["task"])
-                self._begin([*chain[:end], task])
-            elif len(chain) < _LINKS:
-                chain.append(task)
-                self._open[task] = chain
+            self._follow(cause["task"], task, _LINKS)
+
+    def _follow(self, cause, link, most):
+        """What comes of a task, in chains of ``most`` links."""
+        chain = self._open.get(cause)
+        if chain is None:
+            return
+        if chain[-1] != cause:
+            # Something else has come of it before: this is a branch.
+            end = len(chain) - chain[::-1].index(cause)
+            self._begin([*chain[:end], link])
+        elif len(chain) < most:
+            chain.append(link)
+            self._open[link] = chain
 
     def _begin(self, chain):
         if len(self._chains) < _CHAINS:

@@ -153,6 +153,8 @@ class Reckoning:
                 f"one after the other, all this would have taken {span(event['one_by_one'])}; "
                 f"side by side it took {span(event['elapsed'])}"
             )
+        if "loop" not in self._said:
+            lines.append("no event loop of ferrio's was made, so there was nothing to tell")
         chains = event["chains"]
         if chains:
             lines.append("WHO WOKE WHOM")

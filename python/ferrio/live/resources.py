@@ -10,6 +10,7 @@ import linecache
 import socket
 import struct
 import sys
+import threading
 import weakref
 
 try:
@@ -250,7 +251,7 @@ class Executors:
 
     def describe(self, loop, now):
         executors = _executors(loop)
-        frames = sys._current_frames() if executors else {}
+        frames = _frames() if executors else {}
         return [self._describe(executor, frames, now) for executor in executors]
 
     def _describe(self, executor, frames, now):
@@ -286,6 +287,7 @@ class Jobs:
         for future, seconds, function in where()._running_works():
             self._known[id(future)] = {"runs": round(seconds, 3), "calls": place(function)}
         future = function = None
+        self._meet_running(_executors(where()))
         executors = list(map(weakref.ref, _executors(where())))
         yield
         for reference in executors:
@@ -304,6 +306,15 @@ class Jobs:
                 line = piece = job = None
                 yield
 
+    def _meet_running(self, executors):
+        """What the threads of executors do that do not say so themselves: not for how long."""
+        frames = _frames() if executors else {}
+        for executor in executors:
+            for thread in list(getattr(executor, "_threads", ()) or ()):
+                future, function = _parts(_job_of(frames.get(thread.ident)))
+                if future is not None and function is not None:
+                    self._known.setdefault(id(future), {"runs": None, "calls": place(function)})
+
     def _meet(self, job, about):
         future, function = _parts(job)
         if future is None:
@@ -321,6 +332,13 @@ class Jobs:
             source = _source(future)
             known = self._known.get(id(source)) or ({"runs": None} if source is not None and source.running() else {})
         return known
+
+
+def _frames():
+    """What other threads do. (Our own frame would be held by itself.)"""
+    frames = sys._current_frames()
+    frames.pop(threading.get_ident(), None)
+    return frames
 
 
 def _executors(loop):
@@ -358,6 +376,18 @@ def _parts(job):
     held = [each for each in gc.get_referents(job) if each is not type(job)]
     future, function, *_ = *held, None, None
     return (future, function) if isinstance(future, asyncio.Future) else (None, None)
+
+
+def _job_of(frame):
+    """What a thread of a ThreadPoolExecutor has taken out of its queue, or None."""
+    while frame is not None:
+        if frame.f_code.co_name == "_worker" and frame.f_code.co_filename.endswith("thread.py"):
+            if sys.version_info >= (3, 13):
+                return frame.f_locals.get("work_item")
+            # It is a copy, which would stay with the frame and keep the job; a debugger may be about to write it back.
+            return frame.f_locals.pop("work_item", None) if frame.f_trace is None else None
+        frame = frame.f_back
+    return None
 
 
 def _doing(frame):

@@ -1,6 +1,7 @@
 """The two loops that these tests compare: what holds on asyncio's must hold on ferrio's."""
 
 import asyncio
+import socket
 
 import ferrio
 import pytest
@@ -44,6 +45,15 @@ def run_on_ferrio():
             loop.close()
 
     return run
+
+
+@pytest.fixture
+def far(tmp_path):
+    """A Unix socket that does not read."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.bind(str(tmp_path / "far"))
+        yield sock
 
 
 async def turns(count=5):

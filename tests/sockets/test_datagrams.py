@@ -14,70 +14,9 @@ import warnings
 import pytest
 
 from .conftest import turns
+from .endpoints import ANY, Recorder, closed, drain, endpoint, stuffed, udp_pair
 
 SENDS_EMPTY = sys.version_info >= (3, 13)
-ANY = ("127.0.0.1", 0)
-
-
-class Recorder(asyncio.DatagramProtocol):
-    """Notes what it is told, and tells who waits."""
-
-    def __init__(self):
-        self.events = []
-        self.news = asyncio.Event()
-
-    def note(self, *event):
-        self.events.append(event)
-        self.news.set()
-
-    def connection_made(self, transport):
-        self.transport = transport
-        self.note("made")
-
-    def datagram_received(self, data, addr):
-        self.note("received", data, addr)
-
-    def error_received(self, exc):
-        self.note("error", type(exc), exc.errno)
-
-    def connection_lost(self, exc):
-        self.note("lost", exc)
-
-    def pause_writing(self):
-        self.note("pause")
-
-    def resume_writing(self):
-        self.note("resume")
-
-    async def until(self, kind):
-        """Wait for an event of that kind; returns the last one."""
-        while not (found := [event for event in self.events if event[0] == kind]):
-            self.news.clear()
-            await self.news.wait()
-        return found[-1]
-
-    @property
-    def received(self):
-        return [event[1] for event in self.events if event[0] == "received"]
-
-
-async def endpoint(loop, **options):
-    return await loop.create_datagram_endpoint(Recorder, **options)
-
-
-async def closed(*transports):
-    protocols = [transport.get_protocol() for transport in transports]
-    for transport in transports:
-        transport.close()
-    for protocol in protocols:
-        await protocol.until("lost")
-
-
-async def udp_pair(loop):
-    """A server and a client that is connected to it."""
-    server, server_protocol = await endpoint(loop, local_addr=ANY)
-    client, client_protocol = await endpoint(loop, remote_addr=server.get_extra_info("sockname"))
-    return server, server_protocol, client, client_protocol
 
 
 # --- sending and receiving -------------------------------------------------------------------------------------------
@@ -410,32 +349,6 @@ def test_what_datagram_received_raises_is_reported_and_the_endpoint_goes_on(run,
 
 
 # --- flow control ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def far(tmp_path):
-    """A Unix socket that does not read."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        sock.bind(str(tmp_path / "far"))
-        yield sock
-
-
-async def stuffed(loop, far):
-    """An endpoint whose peer does not read: its last datagram waits."""
-    transport, protocol = await endpoint(loop, family=socket.AF_UNIX, remote_addr=far.getsockname())
-    while not transport.get_write_buffer_size():
-        transport.sendto(bytes(100))
-    return transport, protocol
-
-
-def drain(sock):
-    received = []
-    try:
-        while True:
-            received.append(sock.recv(1 << 16))
-    except BlockingIOError:
-        return received
 
 
 def test_what_the_kernel_has_no_room_for_waits_and_leaves_in_order(run, far):

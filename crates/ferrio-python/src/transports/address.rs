@@ -112,6 +112,15 @@ impl RawAddress {
         unsafe { std::slice::from_raw_parts((&raw const self.storage).cast(), length) }
     }
 
+    /// A number that other addresses hardly ever have.
+    pub fn hash(&self) -> u64 {
+        let word = |bytes: &[u8]| bytes.iter().rfold(0, |word, byte| word << 8 | u64::from(*byte));
+        let hash =
+            self.bytes().chunks(8).fold(0, |hash, bytes| (hash ^ word(bytes)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        // Every bit has its part in the highest byte alone.
+        hash.swap_bytes()
+    }
+
     /// The address as `socket` gives it; None for a family that only `socket` knows.
     pub fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         Ok(match self.storage.ss_family as libc::c_int {
@@ -172,10 +181,19 @@ impl From<&RawAddress> for KeptAddress {
     }
 }
 
-impl From<KeptAddress> for RawAddress {
-    fn from(kept: KeptAddress) -> Self {
+impl PartialEq<RawAddress> for KeptAddress {
+    fn eq(&self, raw: &RawAddress) -> bool {
+        match self {
+            KeptAddress::V4(address) => RawAddress::of_v4(*address) == *raw,
+            KeptAddress::Other(bytes) => **bytes == *raw.bytes(),
+        }
+    }
+}
+
+impl From<&KeptAddress> for RawAddress {
+    fn from(kept: &KeptAddress) -> Self {
         match kept {
-            KeptAddress::V4(address) => RawAddress::of_v4(address),
+            KeptAddress::V4(address) => RawAddress::of_v4(*address),
             KeptAddress::Other(bytes) => {
                 let mut raw = RawAddress::empty();
                 // SAFETY: as many bytes as a storage had, at most, are written to one, which is plain data.

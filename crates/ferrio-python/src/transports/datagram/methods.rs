@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::DatagramTransport;
 use super::writing::SENDS_EMPTY_DATAGRAMS;
+use super::{DatagramTransport, Target};
 use crate::imports::imports;
 use crate::transports::common::WARN_AFTER_LOST_WRITES;
 use crate::transports::water_marks::{Mark, water_marks};
@@ -55,6 +55,12 @@ impl DatagramTransport {
             state.lost_writes.set(lost + 1);
             return Ok(());
         }
+        if state.collecting.get() && !state.closing.get() {
+            match transport.collectable(data, addr.as_ref())? {
+                Some((data, target)) => return Self::collect(this, data, target),
+                None => Self::flush(this, Self::tell_error_here)?,
+            }
+        }
         if state.queue.borrow().is_empty() {
             match transport.send(data, addr.as_ref()) {
                 Ok(true) => return Ok(()),
@@ -69,16 +75,20 @@ impl DatagramTransport {
     /// Close after what is queued has left; connection_lost(None) comes later.
     fn close(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
+        let sent = Self::flush(this, Self::tell_error_here);
         if state.closing.replace(true) {
-            return Ok(());
+            return sent;
         }
         this.get().unwatch_reads()?;
-        if state.queue.borrow().is_empty() { Self::lose(this, None) } else { Ok(()) }
+        let lost = if state.queue.borrow().is_empty() { Self::lose(this, None) } else { Ok(()) };
+        sent.and(lost)
     }
 
     /// Close at once, throwing away what is queued.
     fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
-        Self::lose(this, None)
+        // It has been sent, as far as the caller can tell.
+        let sent = Self::flush(this, Self::tell_error_here);
+        sent.and(Self::lose(this, None))
     }
 
     fn is_closing(&self) -> PyResult<bool> {
@@ -128,8 +138,9 @@ impl DatagramTransport {
     }
 
     /// What the kernel has not taken yet, in bytes.
-    fn get_write_buffer_size(&self) -> PyResult<usize> {
-        Ok(self.state()?.queued_size.get())
+    fn get_write_buffer_size(this: &Bound<'_, Self>) -> PyResult<usize> {
+        Self::flush(this, Self::tell_error_here)?;
+        Ok(this.get().state()?.queued_size.get())
     }
 
     /// (low, high) water marks in bytes.
@@ -169,8 +180,12 @@ impl DatagramTransport {
                 visit.call(content)?;
             }
         }
-        if let Ok(queue) = state.queue.try_borrow() {
-            queue.iter().filter_map(|(_, address)| address.as_ref()).try_for_each(|address| visit.call(address))?;
+        if let Ok(queue) = &state.queue.try_borrow() {
+            for waiting in queue.iter() {
+                if let Target::Said(Some(address)) = &waiting.target {
+                    visit.call(address)?;
+                }
+            }
         }
         Ok(())
     }

@@ -2,8 +2,10 @@
 //!
 //! What each method promises is CPython's `selector_events._SelectorDatagramTransport`.
 
+mod collecting;
 mod methods;
 mod reading;
+mod senders;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -17,12 +19,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use self::senders::Senders;
 use crate::core::{Confined, Core};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::whole;
 use crate::imports::imports;
-use crate::transports::address::RawAddress;
+use crate::transports::address::KeptAddress;
 use crate::transports::common::{settle_waiter, warn_unclosed};
 use crate::transports::water_marks::water_marks;
 
@@ -34,8 +37,19 @@ pub struct DatagramTransport {
     state: Confined<State>,
 }
 
-/// A datagram and where it goes to.
-type Waiting = (Py<PyBytes>, Option<Py<PyAny>>);
+/// A datagram that has yet to leave.
+struct Waiting {
+    data: Py<PyBytes>,
+    target: Target,
+}
+
+/// Where a datagram goes to.
+enum Target {
+    /// As the kernel reads it; nothing for where the socket is connected to.
+    Known(Option<KeptAddress>),
+    /// As the caller has put it.
+    Said(Option<Py<PyAny>>),
+}
 
 struct State {
     fd: RawFd,
@@ -57,10 +71,12 @@ struct State {
     remote: RefCell<Option<Py<PyAny>>>,
     /// Whether the kernel knows where datagrams go to.
     connected: bool,
-    /// Who has sent the last datagram.
-    sender: RefCell<Option<(RawAddress, Py<PyAny>)>>,
+    senders: RefCell<Senders>,
     /// For how many pieces of news not to look for more than one datagram.
     single: Cell<u8>,
+    /// Whether a burst is being handed out: what is sent now waits for its end, in `queue`.
+    collecting: Cell<bool>,
+    /// What waits for room in the kernel (writes are watched then), or for the end of a burst.
     queue: RefCell<VecDeque<Waiting>>,
     queued_size: Cell<usize>,
     high: Cell<usize>,
@@ -111,8 +127,9 @@ impl DatagramTransport {
             extra: extra.unbind(),
             remote: RefCell::new(remote.map(Bound::unbind)),
             connected,
-            sender: RefCell::default(),
+            senders: RefCell::default(),
             single: Cell::new(0),
+            collecting: Cell::new(false),
             queue: RefCell::default(),
             queued_size: Cell::new(0),
             high: Cell::new(high),

@@ -1,6 +1,6 @@
 //! Reading: one datagram per turn, as asyncio does it, so that what one datagram sets off has run before the protocol
 //! sees the next. Where it has set nothing off and nobody else is ready, the turn between is left out.
-//! A peer that goes on talking gets the same address object again.
+//! What it sends meanwhile leaves together, at the end ([`collecting`](super::collecting)).
 
 use std::io;
 
@@ -11,6 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::collecting::SENDS_SEVERAL;
 use super::{DatagramTransport, State};
 use crate::core::{Job, READ_SIZE};
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
@@ -44,12 +45,22 @@ impl DatagramTransport {
     }
 
     fn on_readable(object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let (this, py) = (Self::of(object)?, object.py());
+        let this = Self::of(object)?;
+        let read = Self::read(this);
+        // Whatever has happened.
+        let sent = Self::end_burst(this);
+        read.and(sent)
+    }
+
+    fn read(this: &Bound<'_, Self>) -> PyResult<()> {
+        let py = this.py();
         let state = this.get().state()?;
         for number in 0..AT_ONCE {
             if state.closing.get() || !state.read_watched.get() {
                 return Ok(());
             }
+            // The second in a row makes it a burst.
+            state.collecting.set(SENDS_SEVERAL && number > 0);
             match this.get().receive(py) {
                 Ok(Some((data, sender))) => Self::tell(
                     this,
@@ -109,13 +120,12 @@ impl DatagramTransport {
             return Ok(py.None().into_bound(py));
         }
         let state = self.state()?;
-        if let Some((known, sender)) = &*state.sender.borrow()
-            && *known == raw
-        {
-            return Ok(sender.bind(py).clone());
+        let known = state.senders.borrow_mut().find(py, &raw);
+        if let Some(sender) = known {
+            return Ok(sender);
         }
         let sender = raw.to_python(py)?.unwrap_or_else(|| py.None().into_bound(py));
-        let former = state.sender.replace(Some((raw, sender.clone().unbind())));
+        let former = state.senders.borrow_mut().insert(&raw, sender.clone().unbind());
         drop(former);
         Ok(sender)
     }

@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::DatagramTransport;
+use super::{DatagramTransport, Target, Waiting};
 use crate::core::Job;
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
 use crate::event_loop::sockets::SEND_FLAGS;
@@ -25,13 +25,7 @@ impl DatagramTransport {
     pub(super) fn send(&self, data: &Bound<'_, PyAny>, address: Option<&Bound<'_, PyAny>>) -> PyResult<bool> {
         let py = data.py();
         let state = self.state()?;
-        let raw = match (state.connected, state.family, address) {
-            (_, None, _) => None,
-            (true, Some(_), _) => Some(None),
-            (false, Some(family), Some(address)) => self.raw_address(address, family)?.map(Some),
-            (false, Some(_), None) => None,
-        };
-        let Some(raw) = raw else {
+        let Some(raw) = self.target(address)? else {
             let socket = self.socket(py)?;
             let sent = match state.connected {
                 true => socket.call_method1(intern!(py, "send"), (data,)),
@@ -53,14 +47,22 @@ impl DatagramTransport {
         }
     }
 
+    /// Where the kernel is to send something to: nothing for where the socket is connected to. `None` if Python's
+    /// socket has to be asked.
+    pub(super) fn target(&self, address: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Option<RawAddress>>> {
+        let state = self.state()?;
+        Ok(match (state.connected, state.family, address) {
+            (_, None, _) => None,
+            (true, Some(_), _) => Some(None),
+            (false, Some(family), Some(address)) => self.raw_address(address, family)?.map(Some),
+            (false, Some(_), None) => None,
+        })
+    }
+
     /// The address as the kernel reads it; `None` if it has to be looked up.
     fn raw_address(&self, address: &Bound<'_, PyAny>, family: libc::c_int) -> PyResult<Option<RawAddress>> {
-        if let Some((raw, sender)) = &*self.state()?.sender.borrow()
-            && address.is(sender)
-        {
-            return Ok(Some(raw.clone()));
-        }
-        Ok(RawAddress::from_python(address, family))
+        let last = self.state()?.senders.borrow().last(address);
+        Ok(last.or_else(|| RawAddress::from_python(address, family)))
     }
 
     pub(super) fn enqueue(
@@ -68,16 +70,20 @@ impl DatagramTransport {
         data: &Bound<'_, PyAny>,
         address: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let py = this.py();
-        let state = this.get().state()?;
         let data = match data.cast_exact::<PyBytes>() {
             Ok(bytes) => bytes.clone(),
             // The caller may change it while it waits.
-            Err(_) => py.get_type::<PyBytes>().call1((data,))?.cast_into()?,
+            Err(_) => this.py().get_type::<PyBytes>().call1((data,))?.cast_into()?,
         };
-        state.queued_size.set(state.queued_size.get() + queued_size(&data));
-        state.queue.borrow_mut().push_back((data.unbind(), address.map(Bound::unbind)));
+        this.get().push(data, Target::Said(address.map(Bound::unbind)))?;
         Self::maybe_pause_protocol(this)
+    }
+
+    pub(super) fn push(&self, data: Bound<'_, PyBytes>, target: Target) -> PyResult<()> {
+        let state = self.state()?;
+        state.queued_size.set(state.queued_size.get() + queued_size(&data));
+        state.queue.borrow_mut().push_back(Waiting { data: data.unbind(), target });
+        Ok(())
     }
 
     pub(super) fn watch_writes(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -104,27 +110,12 @@ impl DatagramTransport {
         if state.lost.get() || !state.write_watched.get() {
             return Ok(());
         }
-        loop {
-            let first = state.queue.borrow_mut().pop_front();
-            let Some((data, address)) = first else { break };
-            let (data, address) = (data.into_bound(py), address.map(|address| address.into_bound(py)));
-            match this.get().send(&data, address.as_ref()) {
-                Ok(false) => {
-                    state.queue.borrow_mut().push_front((data.unbind(), address.map(Bound::unbind)));
-                    break;
-                }
-                sent => {
-                    state.queued_size.set(state.queued_size.get().saturating_sub(queued_size(&data)));
-                    let Err(error) = sent else { continue };
-                    if !error.is_instance_of::<PyOSError>(py) {
-                        return Self::fatal(this, error, "Fatal write error on datagram transport");
-                    }
-                    return Self::tell(
-                        this,
-                        |protocol| protocol.call_method1(intern!(py, "error_received"), (error.value(py),)),
-                        "error_received",
-                    );
-                }
+        while !state.queue.borrow().is_empty() {
+            match this.get().send_first(py) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.is_instance_of::<PyOSError>(py) => return Self::tell_error(this, &error),
+                Err(error) => return Self::fatal(this, error, "Fatal write error on datagram transport"),
             }
         }
         Self::maybe_resume_protocol(this)?;
@@ -159,7 +150,7 @@ impl DatagramTransport {
 }
 
 /// What a datagram counts while it waits.
-fn queued_size(data: &Bound<'_, PyBytes>) -> usize {
+pub(super) fn queued_size(data: &Bound<'_, PyBytes>) -> usize {
     data.as_bytes().len() + if SENDS_EMPTY_DATAGRAMS { HEADER_SIZE } else { 0 }
 }
 
@@ -167,7 +158,7 @@ fn queued_size(data: &Bound<'_, PyBytes>) -> usize {
 pub(super) const SENDS_EMPTY_DATAGRAMS: bool = cfg!(Py_3_13);
 
 /// Sends `size` bytes from `data`, which the caller holds, to `address` or to where the socket is connected to.
-fn send_to(fd: RawFd, data: *const u8, size: usize, address: Option<&RawAddress>) -> io::Result<()> {
+pub(super) fn send_to(fd: RawFd, data: *const u8, size: usize, address: Option<&RawAddress>) -> io::Result<()> {
     let (address, length) = address.map_or((std::ptr::null(), 0), RawAddress::as_ptr);
     // SAFETY: the caller holds the data; the address is null or a living one with its length.
     let count = unsafe { libc::sendto(fd, data.cast(), size, SEND_FLAGS, address, length) };

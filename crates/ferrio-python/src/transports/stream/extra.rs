@@ -64,11 +64,11 @@ impl StreamTransport {
         let is_peer = name.to_cow()? == "peername";
         let is_open = !matches!(*state.socket.borrow(), Socket::Closed);
         let raw = if is_peer {
-            state.peer.borrow_mut().take().map(RawAddress::from)
+            state.peer.borrow_mut().take().as_ref().map(RawAddress::from)
         } else if is_open {
             RawAddress::of_socket(state.fd).ok()
         } else {
-            state.take_rare(|rare| &mut rare.own).map(RawAddress::from)
+            state.take_rare(|rare| &mut rare.own).as_ref().map(RawAddress::from)
         };
         let address = match raw {
             None => py.None().into_bound(py),

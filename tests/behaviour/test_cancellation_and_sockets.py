@@ -325,6 +325,40 @@ def test_sock_connect_tells_that_nobody_listens(run, loop):
     run(main())
 
 
+@pytest.mark.parametrize("how", ["sock_connect", "create_connection"])
+def test_a_program_that_connects_again_and_again_lets_the_server_start(run, loop, how):
+    """A refusal of this very machine comes at once; still it takes a turn."""
+    with socket.create_server((LOCALHOST, 0)) as listener:
+        address = listener.getsockname()
+
+    async def serve():
+        await turns(10)
+        return await loop.create_server(asyncio.Protocol, *address, reuse_address=True)
+
+    async def connect(client):
+        if how == "sock_connect":
+            await loop.sock_connect(client, address)
+        else:
+            transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+            transport.close()
+
+    async def main():
+        serving = asyncio.ensure_future(serve())
+        refused = 0
+        while True:
+            with socket.socket() as client:
+                client.setblocking(False)
+                try:
+                    await connect(client)
+                    break
+                except ConnectionRefusedError:
+                    refused += 1
+        (await within(serving)).close()
+        assert refused > 0
+
+    run(main())
+
+
 def test_a_reader_of_ones_own_and_a_socket_method_take_turns(run, loop, sockets):
     ours, peer = sockets
 

@@ -15,7 +15,7 @@ from .. import _ferrio
 from . import proc, stacks
 
 #: Of the snapshots that are understood here: see `snapshot.VERSION`.
-VERSION = 2
+VERSION = 3
 
 
 #: Seconds that a loop may take for a snapshot.

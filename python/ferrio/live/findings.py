@@ -127,8 +127,8 @@ def _lost(loop):
         yield finding("lost-future", WARNING, text, at, of)
 
 
-def _deadlocks(loop):
-    """Tasks that wait, in a circle, for each other's locks, without a timeout that would end that."""
+def _circles(loop):
+    """Tasks that wait, in a circle, for each other's locks, without a timeout that would end that; one circle at a time."""
     waiting = {task["id"]: task for task in loop.tasks() if task["state"] == "lock" and task["wait"]["kind"] == "lock"}
     told = set()
     for task in waiting.values():
@@ -136,34 +136,37 @@ def _deadlocks(loop):
         while other is not None and other["id"] not in circle:
             circle[other["id"]] = other
             other = waiting.get(other["wait"].get("held_by"))
-        # A circle does not pass: at one look it may be one of two moments.
-        if other is not task or told & {*circle} or min(each.get("waits", 0) for each in circle.values()) < 0.2:
-            continue
-        told |= {*circle}
-        names = [words.task(each) for each in circle.values()]
+        # A circle does not pass: what looks like one at one look may be of two moments.
+        is_one = other is task and min(each.get("waits", 0) for each in circle.values()) >= 0.2
+        if is_one and told.isdisjoint(circle):
+            told.update(circle)
+            yield list(circle.values())
+
+
+def _deadlocks(loop):
+    for circle in _circles(loop):
+        names = [words.task(task) for task in circle]
         if len(names) == 1:
             text = f"Deadlock: {names[0]} waits for a lock that it has taken itself."
         else:
-            text = (
-                f"Deadlock: {', '.join(names[:4])}{', …' * (len(names) > 4)} wait in a circle for each other's locks."
-            )
+            more = ", …" if len(names) > 4 else ""
+            text = f"Deadlock: {', '.join(names[:4])}{more} wait in a circle for each other's locks."
         places = [
-            f"{words.task(each)} waits at {words.place(each['stack'][-1])}" for each in circle.values() if each["stack"]
+            f"{name} waits at {words.place(task['stack'][-1])}." for name, task in zip(names, circle) if task["stack"]
         ]
-        yield finding(
-            "deadlock", WARNING, text, *(f"{place}." for place in places[:4]), "Only a cancellation ends that."
-        )
+        yield finding("deadlock", WARNING, text, *places[:4], "Only a cancellation ends that.")
 
 
 def _locks(loop):
-    waiting = [task for task in loop.tasks() if task["state"] in {"lock", "semaphore"}]
+    told = {task["id"] for circle in _circles(loop) for task in circle}
+    waiting = [task for task in loop.tasks() if task["state"] in {"lock", "semaphore"} and task["id"] not in told]
     waiting = [task for task in waiting if task.get("waits", 0) >= loop.patience]
     for line, tasks in _by_line(waiting).items():
         longest = max(tasks, key=lambda task: task.get("waits", 0))
         what, ends = words.wait(_first(longest))
         took = words.seconds(longest.get("waits", 0))
         text = f"{_who(tasks)} for {what}, for {took} or longer, at {words.place(line)}."
-        yield finding("lock", WARNING, text, ends, *_holder(loop, _first(longest)))
+        yield finding("lock", WARNING, text, f"Who could end it: {ends}", *_holder(loop, _first(longest)))
 
 
 def _holder(loop, leaf):
@@ -255,7 +258,7 @@ def _executors(loop):
     asked = collections.Counter(
         words.called(_first(task)["calls"])
         for task in loop.tasks()
-        if _first(task).get("calls") and task["state"] == "executor"
+        if "in_line" in _first(task) and _first(task).get("calls")
     )
     for executor in snapshot["executors"]:
         since = executor["full_since"]
@@ -265,9 +268,7 @@ def _executors(loop):
             text = f"Executor full: all {executor['busy']} threads of {executor['name']!r} are busy, {line}."
             jobs = ", ".join(f"{count:,} {words.called(name)}" for count, *name in executor["jobs"][:3])
             wanted = ", ".join(f"{count:,} {name}" for name, count in asked.most_common(3))
-            yield finding(
-                "executor-full", WARNING, text, f"They run: {jobs}.", f"Tasks wait for: {wanted}." if wanted else ""
-            )
+            yield finding("executor-full", WARNING, text, f"They run: {jobs}.", f"In line: {wanted}." if wanted else "")
 
 
 def _names(loop):

@@ -20,7 +20,7 @@ from . import resources
 from .tasks import Tasks
 
 #: Of what is written here; whoever reads it knows one.
-VERSION = 2
+VERSION = 3
 
 #: Seconds of the loop's time for a slice. (What is done in one piece may take as long again.)
 SLICE = 0.001

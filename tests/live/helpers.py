@@ -12,11 +12,14 @@ import ferrio._ferrio as native
 
 PROGRAMS = Path(__file__).parent / "incidents.py"
 
+#: A word of their command lines, by which they differ from those of another run of the tests.
+OURS = f"for-{os.getpid()}"
+
 
 @contextlib.contextmanager
 def running(name, **environment):
     """The process of a program that has said that it is ready."""
-    command = [sys.executable, PROGRAMS, name]
+    command = [sys.executable, PROGRAMS, name, OURS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment) as process:
         try:
             assert process.stdout.readline() == "ready\n"

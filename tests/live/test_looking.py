@@ -20,7 +20,7 @@ import ferrio._ferrio as native
 import pytest
 from ferrio.live.attach import Process
 
-from .helpers import examine, kinds, look, running, until
+from .helpers import OURS, examine, kinds, look, running, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes leave pages on Linux alone")
 
@@ -58,7 +58,7 @@ def test_top_lists_and_shows():
         # By name as well.
         assert (
             shown.splitlines()[0].split(" · ")[:1]
-            == look("top", "incidents.py healthy", "--once").stdout.splitlines()[0].split(" · ")[:1]
+            == look("top", f"healthy {OURS}", "--once").stdout.splitlines()[0].split(" · ")[:1]
         )
 
 

@@ -1,5 +1,5 @@
-"""What ci/instructions.sh counts the instructions of: `python ci/hot_paths.py MODULE:FACTORY [LEVEL]` under callgrind,
-with the loop recording at that level.
+"""What ci/instructions.sh counts the instructions of: `python ci/hot_paths.py MODULE:FACTORY [LEVEL...]` under callgrind,
+with the loop recording at that level; with several, at one after the other.
 
 Every path is walked once to warm up and a second time to be counted. Calls of ctermid(3), which nothing else makes,
 tell callgrind where the counted part begins and ends; what is printed says which part is which, and how many steps,
@@ -269,23 +269,27 @@ def counted(loop):
 def main():
     module, _, attribute = sys.argv[1].partition(":")
     module = importlib.import_module(module)
-    for level in sys.argv[2:]:
-        importlib.import_module("ferrio.observe").level(level)
-    for name, (walk, count) in PATHS.items():
-        loop = getattr(module, attribute)()
-        asyncio.set_event_loop(loop)
-        walk(loop, module, count)
-        # When garbage is collected depends on everything before: it is nobody's instructions.
-        gc.collect()
-        gc.disable()
-        before = counted(loop)
-        os.ctermid()
-        walk(loop, module, count)
-        os.ctermid()
-        gc.enable()
-        after = counted(loop)
-        loop.close()
-        print(name, count, *(now - then for now, then in zip(after, before)), flush=True)
+    for level in sys.argv[2:] or [None]:
+        if level:
+            importlib.import_module("ferrio.observe").level(level)
+        for name, (walk, count) in PATHS.items():
+            measure(name, walk, count, getattr(module, attribute)(), module)
+
+
+def measure(name, walk, count, loop, module):
+    asyncio.set_event_loop(loop)
+    walk(loop, module, count)
+    # When garbage is collected depends on everything before: it is nobody's instructions.
+    gc.collect()
+    gc.disable()
+    before = counted(loop)
+    os.ctermid()
+    walk(loop, module, count)
+    os.ctermid()
+    gc.enable()
+    after = counted(loop)
+    loop.close()
+    print(name, count, *(now - then for now, then in zip(after, before)), flush=True)
 
 
 if __name__ == "__main__":

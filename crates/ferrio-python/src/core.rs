@@ -276,7 +276,7 @@ impl Core {
     }
 
     /// Makes `job` ready, from any thread: through the inbox if it is not the loop's own.
-    #[inline]
+    #[inline(always)]
     pub fn soon(&self, job: Job) {
         if self.is_mine() {
             self.engine.soon(job);

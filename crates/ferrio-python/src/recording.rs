@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use ferrio::cause::Cause;
 use ferrio::event_loop::Engine;
-use ferrio::host::Host;
 use ferrio::recorder::reading::{LoopView, Record, Times, View};
 use ferrio::recorder::watch::{self, Watch};
 use ferrio::recorder::{self, Level, State, Title};
@@ -16,7 +14,7 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::core::{self, Job, PyHost};
 use crate::errors::from_io;
@@ -24,7 +22,7 @@ use crate::event_loop::Loop;
 use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
-use crate::step;
+use crate::step::Names;
 use crate::tasks::asyncio::is_done;
 
 // --- what runs -------------------------------------------------------------------------------------------------------
@@ -32,20 +30,20 @@ use crate::tasks::asyncio::is_done;
 /// What tells a job's subject from others: a task's address; for callbacks and native steps that of their code.
 #[inline(always)]
 pub fn key(job: &Job) -> u64 {
-    // SAFETY: the engine asks on the loop's thread, which is attached.
-    let py = unsafe { Python::assume_attached() };
-    if let Job::Step(step) = job
-        && let Some(task) = step.known_task(py)
-    {
-        return task.as_ptr() as u64;
+    match job {
+        // SAFETY: the engine asks on the loop's thread, which is attached.
+        Job::Step(step) => match step.known_task(unsafe { Python::assume_attached() }) {
+            Some(task) => task.as_ptr() as u64,
+            None => step.task_address() as u64,
+        },
+        Job::Handle(handle) => handle::code_address(handle) as u64,
+        job => key_of_others(job),
     }
-    key_of_others(job)
 }
 
 fn key_of_others(job: &Job) -> u64 {
     match job {
-        Job::Step(step) => step.task_address() as u64,
-        Job::Handle(handle) => handle::code_address(handle) as u64,
+        Job::Step(_) | Job::Handle(_) => 0,
         Job::Callback(call) => call.code_address() as u64,
         Job::Call(_, call) => *call as usize as u64,
         Job::Wake(waker) => waker.awaitable().as_ptr() as u64,
@@ -54,42 +52,36 @@ fn key_of_others(job: &Job) -> u64 {
     }
 }
 
+/// What the task is called whose step it is, without asking Python, if that can be done.
+#[inline(always)]
+fn names(job: &Job) -> Option<Names<'_, '_>> {
+    let Job::Step(step) = job else { return None };
+    // SAFETY: the engine asks on the loop's thread, which is attached.
+    step.names(unsafe { Python::assume_attached() })
+}
+
 /// What stands for its name, of a task of C that runs one of Python's coroutines: there may be a great many of these.
 #[inline]
 pub fn title(job: &Job) -> Option<Title> {
-    let Job::Step(step) = job else { return None };
-    // SAFETY: as above.
-    let py = unsafe { Python::assume_attached() };
-    let (own, coroutine) = (step.name_of_task(py)?.as_ptr(), step.coroutine_name(py)?.as_ptr());
-    // SAFETY: living objects, which the task holds.
-    let (own, coroutine) = unsafe { (Bound::ref_from_ptr(py, &own), Bound::ref_from_ptr(py, &coroutine)) };
+    let Names { own, coroutine } = names(job)?;
+    let coroutine = coroutine?;
     // Of these very classes: looking at a number or a text and hashing one call nothing of Python's.
     let is_plain = own.is_exact_instance_of::<PyInt>() || own.is_exact_instance_of::<PyString>();
-    if is_plain && coroutine.is_exact_instance_of::<PyString>() { titled(coroutine, own).ok() } else { None }
+    if is_plain && coroutine.is_exact_instance_of::<PyString>() { titled(&coroutine, &own).ok() } else { None }
 }
 
 /// The same of any other task.
 pub fn asked_title(job: &Job) -> Title {
     let Job::Step(step) = job else { return Title::default() };
-    // SAFETY: as above.
-    let py = unsafe { Python::assume_attached() };
-    title_of_task(&step.task(py)).unwrap_or_default()
+    // SAFETY: the engine asks on the loop's thread, which is attached.
+    let task = step.task(unsafe { Python::assume_attached() });
+    coroutine_name(&task).and_then(|coroutine| titled(&coroutine, &own_name(&task)?)).unwrap_or_default()
 }
 
-/// The address of what a task is called, which is another once it has got another name.
+/// The address of what a task is called, which is another once it has got another name; 0 if only Python tells.
+#[inline]
 pub fn name_stamp(job: &Job) -> usize {
-    let Job::Step(step) = job else { return 0 };
-    // SAFETY: as above.
-    let py = unsafe { Python::assume_attached() };
-    match step.name_of_task(py) {
-        Some(name) => name.as_ptr() as usize,
-        // A task keeps its name; what makes a new string each time is asked for its name each time.
-        None => own_name(&step.task(py)).map_or(0, |name| name.as_ptr() as usize),
-    }
-}
-
-fn title_of_task(task: &Bound<'_, PyAny>) -> PyResult<Title> {
-    titled(&coroutine_name(task)?, &own_name(task)?)
+    names(job).map_or(0, |names| names.own.as_ptr() as usize)
 }
 
 /// What stands for the name of a task that is called `own` and runs `coroutine`.
@@ -103,9 +95,13 @@ fn titled(coroutine: &Bound<'_, PyAny>, own: &Bound<'_, PyAny>) -> PyResult<Titl
     })
 }
 
+#[inline]
 fn hash(text: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let is_string = text.is_exact_instance_of::<PyString>();
+    // SAFETY: a string has its hash in it, or -1 as long as nobody has asked for that.
+    let known = if is_string { unsafe { (*text.as_ptr().cast::<ffi::PyASCIIObject>()).hash } } else { -1 };
     // Never 0, which stands for no hash.
-    Ok(text.hash()? as u64 | 1)
+    Ok(if known == -1 { text.hash()? } else { known } as u64 | 1)
 }
 
 /// What people call it.
@@ -132,23 +128,26 @@ fn name_of_task(task: &Bound<'_, PyAny>) -> PyResult<String> {
 
 /// What a task is called: a string, or the number that makes it `Task-12`.
 fn own_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    step::name_of(task).map_or_else(|| task.call_method0(intern!(task.py(), "get_name")), Ok)
+    match Names::of(task.as_borrowed()) {
+        Some(names) => Ok(names.own.to_owned()),
+        None => task.call_method0(intern!(task.py(), "get_name")),
+    }
 }
 
 /// 12 for `Task-12`.
-fn number_of(name: &Bound<'_, PyAny>) -> Option<u32> {
+fn number_of(name: &Bound<'_, PyAny>) -> Option<u64> {
     match name.cast::<PyString>() {
-        Ok(name) => name.to_str().ok()?.strip_prefix("Task-")?.parse().ok(),
-        // SAFETY: an integer, as it is no string; a task's number is too small for an error, and tasks beyond are all called 0.
-        Err(_) => Some(unsafe { ffi::PyLong_AsUnsignedLongLongMask(name.as_ptr()) }.try_into().unwrap_or(0)),
+        Ok(name) => name.to_str().ok()?.strip_prefix("Task-")?.parse::<u32>().ok().map(u64::from),
+        // SAFETY: an integer, as it is no string; a task's number is too small for an error.
+        Err(_) => Some(unsafe { ffi::PyLong_AsUnsignedLongLongMask(name.as_ptr()) }),
     }
 }
 
 /// The qualified name of a task's coroutine.
 fn coroutine_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = task.py();
-    match step::coroutine_name_of(task) {
-        Some(name) => Ok(name),
+    match Names::of(task.as_borrowed()).and_then(|names| names.coroutine) {
+        Some(name) => Ok(name.to_owned()),
         None => {
             let coroutine = task.call_method0(intern!(py, "get_coro"))?;
             Ok(PyString::new(py, &name_of(&coroutine)).into_any())
@@ -163,31 +162,32 @@ fn name_of(object: &Bound<'_, PyAny>) -> String {
     name.unwrap_or_else(of_type)
 }
 
-/// Runs a job at the flight level: a task that is over makes room for another at its address.
-pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job, cause: Cause) -> PyResult<()> {
-    let Job::Step(step) = &job else { return PyHost::run(engine, py, job, cause) };
-    let task = step.task(py);
-    let ran = PyHost::run(engine, py, job, cause);
-    if is_over(&task) {
+/// A step of this task has run, at the flight level: if the task is over, it makes room for another at its address.
+#[inline]
+pub fn has_run(engine: &Engine<PyHost>, task: Borrowed<'_, '_, PyAny>) {
+    if is_over(task) {
         engine.forget_subject(task.as_ptr() as u64);
     }
-    // (Not `ran` itself, which would be copied: seven words, of which a step that ends well has written one.)
-    ran?;
-    Ok(())
 }
 
 /// `task.done()` of a task whose steps are recognised: one of C, or of a class that is derived from it. Called as the C
 /// function that it is, because each step asks (3 ns instead of 15).
-fn is_over(task: &Bound<'_, PyAny>) -> bool {
+#[inline]
+fn is_over(task: Borrowed<'_, '_, PyAny>) -> bool {
     static DONE: PyOnceLock<Option<ffi::PyCFunction>> = PyOnceLock::new();
-    let py = task.py();
-    let done = DONE.get_or_init(py, || done_function(task).ok().flatten());
-    // SAFETY: `done_function` found it to be what a task of C calls, without arguments. It returns True or False.
-    let answer =
-        done.map(|done| unsafe { Bound::from_owned_ptr_or_err(py, done(task.as_ptr(), std::ptr::null_mut())) });
-    match answer {
-        Some(answer) => answer.map_or(true, |answer| answer.is(PyBool::new(py, true))),
-        None => is_done(task).unwrap_or(true),
+    let Some(done) = DONE.get_or_init(task.py(), || done_function(&task).ok().flatten()) else {
+        return is_done(&task).unwrap_or(true);
+    };
+    // SAFETY: `done_function` found it to be what a task of C calls, without arguments. It returns a new reference to True
+    // or False, or null with an exception set.
+    unsafe {
+        let answer = done(task.as_ptr(), std::ptr::null_mut());
+        if answer.is_null() {
+            ffi::PyErr_Clear();
+            return true;
+        }
+        ffi::Py_DECREF(answer);
+        std::ptr::eq(answer, ffi::Py_True())
     }
 }
 

@@ -53,11 +53,15 @@ impl Host for PyHost {
         if engine.host.debug.load(Ordering::Relaxed) {
             return run_in_debug(engine, py, job);
         }
-        run(engine, py, job)
+        run::<false>(engine, py, job)
     }
 
-    fn run_recorded(engine: &Engine<Self>, py: Python<'_>, job: Job, cause: Cause) -> PyResult<()> {
-        recording::run(engine, py, job, cause)
+    #[inline(always)]
+    fn run_recorded(engine: &Engine<Self>, py: Python<'_>, job: Job, _cause: Cause) -> PyResult<()> {
+        if engine.host.debug.load(Ordering::Relaxed) {
+            return run_in_debug(engine, py, job);
+        }
+        run::<true>(engine, py, job)
     }
 
     fn again(py: Python<'_>, job: &Job) -> Job {
@@ -122,11 +126,15 @@ impl Host for PyHost {
     }
 }
 
-#[inline]
-pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+/// Runs a job; if that is recorded, the record hears of a task that is over.
+#[inline(always)]
+fn run<const RECORDED: bool>(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
+    let the_loop = || engine.host.loop_object(py);
+    let has_run = |task: Borrowed<'_, '_, PyAny>| recording::has_run(engine, task);
     match job {
         Job::Handle(handle) => handle::run_once(py, handle),
-        Job::Step(call) | Job::Callback(call) => call.run(py, || engine.host.loop_object(py)),
+        Job::Step(call) => call.run(py, the_loop, RECORDED.then_some(has_run)),
+        Job::Callback(call) => call.run(py, the_loop, None::<fn(Borrowed<'_, '_, PyAny>)>),
         Job::Call(object, call) => {
             let object = object.into_bound(py);
             call(&object).or_else(|error| report_from(engine, py, error, &object))
@@ -144,14 +152,14 @@ pub fn run(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
 /// logged.
 #[cold]
 fn run_in_debug(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
-    let Some(the_loop) = engine.host.loop_object(py) else { return run(engine, py, job) };
-    let Some(object) = job.object().map(|object| object.bind(py).clone()) else { return run(engine, py, job) };
+    let Some(the_loop) = engine.host.loop_object(py) else { return run::<true>(engine, py, job) };
+    let Some(object) = job.object().map(|object| object.bind(py).clone()) else { return run::<true>(engine, py, job) };
     let is_handle = matches!(job, Job::Handle(_));
     let current = intern!(py, "_current_handle");
     the_loop.setattr(current, if is_handle { Some(&object) } else { None })?;
     let begun = engine.now();
     // A handle keeps its callback for the log, and lets go of it afterwards.
-    let ran = if is_handle { handle::call(py, &object) } else { run(engine, py, job) };
+    let ran = if is_handle { handle::call(py, &object) } else { run::<true>(engine, py, job) };
     let seconds = engine.now().saturating_sub(begun) as f64 / 1e9;
     let logged = ran.and_then(|()| {
         if seconds < the_loop.getattr(intern!(py, "slow_callback_duration"))?.extract()? {

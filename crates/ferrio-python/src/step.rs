@@ -8,6 +8,7 @@
 //! Only on a loop whose class is exactly `ferrio.EventLoop`, whose `call_soon` is ours, and not in debug mode. Whatever
 //! is not recognised (tasks in pure Python, an interpreter that does this in another way) goes the ordinary way.
 
+use std::num::NonZeroUsize;
 use std::ptr;
 
 use ferrio::recorder::Level;
@@ -45,20 +46,21 @@ struct Signs {
     places: Places,
 }
 
-/// Where in objects of this interpreter others are, in bytes, as far as that could be found.
+/// Where in objects of this interpreter others are, as far as that could be found.
 struct Places {
-    /// In a step its task.
-    task_of_step: Option<usize>,
-    /// In a wake-up, which is a method, its task.
-    task_of_wakeup: Option<usize>,
+    /// In a step its task, and in a wake-up, which is a method.
+    task: [Option<Place>; 2],
     /// In a task its name (a string, or the number that makes it `Task-7`), and its coroutine.
-    name_of_task: Option<usize>,
-    coroutine_of_task: Option<usize>,
+    name_of_task: Option<Place>,
+    coroutine_of_task: Option<Place>,
     /// In a coroutine its qualified name.
-    name_of_coroutine: Option<usize>,
+    name_of_coroutine: Option<Place>,
     /// In a weak reference what it refers to.
-    referent: Option<usize>,
+    referent: Option<Place>,
 }
+
+/// In bytes from an object's beginning, which is never a place of another.
+type Place = NonZeroUsize;
 
 static SIGNS: PyOnceLock<Signs> = PyOnceLock::new();
 
@@ -88,8 +90,7 @@ pub fn recognise_task_steps(
         step_class: step.get_type().into_any().unbind(),
         wakeup: function,
         places: Places {
-            task_of_step: offset_of(step, task),
-            task_of_wakeup: offset_of(wakeup, task),
+            task: [offset_of(step, task), offset_of(wakeup, task)],
             name_of_task: offset_of(task, name),
             coroutine_of_task: offset_of(task, coroutine),
             name_of_coroutine: qualified_name(coroutine).and_then(|name| offset_of(coroutine, &name)),
@@ -101,14 +102,15 @@ pub fn recognise_task_steps(
 }
 
 /// Where in `holder` there is a pointer to `held`.
-fn offset_of(holder: &Bound<'_, PyAny>, held: &Bound<'_, PyAny>) -> Option<usize> {
+fn offset_of(holder: &Bound<'_, PyAny>, held: &Bound<'_, PyAny>) -> Option<Place> {
     let word = size_of::<*mut ffi::PyObject>();
     // SAFETY: a living object is as large as its type says, and made of words; they are only compared.
     unsafe {
         let size = (*ffi::Py_TYPE(holder.as_ptr())).tp_basicsize as usize;
         let words = holder.as_ptr().cast::<*mut ffi::PyObject>();
         let places = size_of::<ffi::PyObject>() / word..size / word;
-        places.into_iter().find(|place| *words.add(*place) == held.as_ptr()).map(|place| place * word)
+        let place = places.into_iter().find(|place| *words.add(*place) == held.as_ptr())?;
+        Place::new(place * word)
     }
 }
 
@@ -123,9 +125,8 @@ pub unsafe fn task_behind(py: Python<'_>, callable: *mut ffi::PyObject) -> *mut 
     // method the object whose it is; only an object's type is asked.
     unsafe {
         let is_step = ptr::eq(ffi::Py_TYPE(callable).cast(), signs.step_class.as_ptr());
-        let place = if is_step { signs.places.task_of_step } else { signs.places.task_of_wakeup };
-        let Some(place) = place else { return ptr::null_mut() };
-        let task: *mut ffi::PyObject = *callable.byte_add(place).cast();
+        let Some(place) = signs.places.task[usize::from(!is_step)] else { return ptr::null_mut() };
+        let task = content(callable, place);
         // A future may have told an object of ours that it is done, and not a task.
         if is_step || is_task(py, task) { task } else { ptr::null_mut() }
     }
@@ -147,29 +148,41 @@ unsafe fn is_task(py: Python<'_>, object: *mut ffi::PyObject) -> bool {
 pub fn referent(reference: &Py<PyAny>, py: Python<'_>) -> *mut ffi::PyObject {
     match SIGNS.get(py).and_then(|signs| signs.places.referent) {
         // SAFETY: a weak reference, in which the referent stands where it stood in another.
-        Some(place) => unsafe { *reference.as_ptr().byte_add(place).cast() },
+        Some(place) => unsafe { content(reference.as_ptr(), place) },
         None => ptr::null_mut(),
     }
 }
 
-/// What stands for a task's name in it: a string, or the number that makes it `Task-7`. None if only `get_name()` tells.
-#[inline]
-pub fn name_of<'py>(task: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let place = places(task.py())?.name_of_task?;
-    // SAFETY: of a task of C; a name is a string or an integer.
-    unsafe { is_task(task.py(), task.as_ptr()).then(|| content(task, place)).flatten() }
+/// What a task is called, as far as that can be told without asking Python. The task has it until it gets another name.
+pub struct Names<'a, 'py> {
+    /// A string, or the number that makes it `Task-7`.
+    pub own: Borrowed<'a, 'py, PyAny>,
+    /// The qualified name of its coroutine, if that is one of Python's.
+    pub coroutine: Option<Borrowed<'a, 'py, PyAny>>,
 }
 
-/// The qualified name of a task's coroutine, if that is one of Python's. None if only Python tells.
-#[inline]
-pub fn coroutine_name_of<'py>(task: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    let (py, places) = (task.py(), places(task.py())?);
-    let (in_task, in_coroutine) = (places.coroutine_of_task?, places.name_of_coroutine?);
-    // SAFETY: of a task of C, and of a coroutine of that very type.
-    unsafe {
-        let coroutine = is_task(py, task.as_ptr()).then(|| content(task, in_task)).flatten()?;
-        let is_plain = ffi::Py_TYPE(coroutine.as_ptr()) == &raw mut ffi::PyCoro_Type;
-        is_plain.then(|| content(&coroutine, in_coroutine)).flatten()
+impl<'a, 'py> Names<'a, 'py> {
+    /// None if it is no task of C.
+    #[inline]
+    pub fn of(task: Borrowed<'a, 'py, PyAny>) -> Option<Self> {
+        // SAFETY: a living object; then a task of C.
+        unsafe { if is_task(task.py(), task.as_ptr()) { Names::of_task(task) } else { None } }
+    }
+
+    /// # Safety
+    /// A task of C, or of a class that is derived from it.
+    #[inline]
+    unsafe fn of_task(task: Borrowed<'a, 'py, PyAny>) -> Option<Self> {
+        let (py, places) = (task.py(), places(task.py())?);
+        let (in_task, in_coroutine) = (places.coroutine_of_task?, places.name_of_coroutine?);
+        // SAFETY: as the caller promises; the coroutine is of the type in which its name's place was found.
+        unsafe {
+            let own = Borrowed::from_ptr_or_opt(py, content(task.as_ptr(), places.name_of_task?))?;
+            let coroutine = content(task.as_ptr(), in_task);
+            let is_plain = !coroutine.is_null() && ffi::Py_TYPE(coroutine) == &raw mut ffi::PyCoro_Type;
+            let name = if is_plain { content(coroutine, in_coroutine) } else { ptr::null_mut() };
+            Some(Names { own, coroutine: Borrowed::from_ptr_or_opt(py, name) })
+        }
     }
 }
 
@@ -179,14 +192,14 @@ fn places(py: Python<'_>) -> Option<&'static Places> {
     SIGNS.get(py).map(|signs| &signs.places).filter(|_| cfg!(not(Py_GIL_DISABLED)))
 }
 
-/// The object that another refers to at this place; None if there is none.
+/// The object that another refers to at this place, borrowed from it; null if there is none.
 ///
 /// # Safety
 /// The place was found in an object of the same type, and always has a reference or null.
-#[inline]
-unsafe fn content<'py>(object: &Bound<'py, PyAny>, place: usize) -> Option<Bound<'py, PyAny>> {
+#[inline(always)]
+unsafe fn content(object: *mut ffi::PyObject, place: Place) -> *mut ffi::PyObject {
     // SAFETY: as the caller promises.
-    unsafe { Bound::from_borrowed_ptr_or_opt(object.py(), *object.as_ptr().byte_add(place).cast()) }
+    unsafe { *object.byte_add(place.get()).cast() }
 }
 
 fn qualified_name<'py>(coroutine: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
@@ -237,10 +250,15 @@ fn is_observed(this: &Bound<'_, Loop>) -> bool {
 }
 
 impl BareCall {
-    /// Runs it in its context. What it raises goes to the loop's exception handler, as from a handle; KeyboardInterrupt
-    /// and SystemExit are returned.
-    #[inline]
-    pub fn run<'py>(self, py: Python<'py>, the_loop: impl FnOnce() -> Option<Bound<'py, PyAny>>) -> PyResult<()> {
+    /// Runs it in its context, and tells whose step it was when that is over, if somebody wants to know. What it raises
+    /// goes to the loop's exception handler, as from a handle; KeyboardInterrupt and SystemExit are returned.
+    #[inline(always)]
+    pub fn run<'py>(
+        self,
+        py: Python<'py>,
+        the_loop: impl FnOnce() -> Option<Bound<'py, PyAny>>,
+        has_run: Option<impl FnOnce(Borrowed<'_, 'py, PyAny>)>,
+    ) -> PyResult<()> {
         // Bound from here on: each `Py` would ask whether the thread is attached when it goes.
         let (callable, context) = (self.callable.into_bound(py), self.context.into_bound(py));
         let future = self.future.map(|future| future.into_bound(py));
@@ -251,6 +269,12 @@ impl BareCall {
                 Some(future) => call::call_with(&callable, future),
             }
         });
+        if let Some(has_run) = has_run {
+            match known_task(callable.as_borrowed(), future.is_some()) {
+                Some(task) => has_run(task),
+                None => has_run(own_task(&callable).as_borrowed()),
+            }
+        }
         let Err(error) = ran else { return Ok(()) };
         match the_loop() {
             Some(the_loop) => handle::report(py, &handle_of(&the_loop, &callable, future.as_ref(), context)?, error),
@@ -275,50 +299,20 @@ impl BareCall {
     /// The task whose step it is, for a [`Job::Step`]; the callable itself if that does not tell.
     #[inline(always)]
     pub fn task<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        match self.known_task(py) {
-            // SAFETY: its callable holds it.
-            Some(task) => unsafe { Bound::from_borrowed_ptr(py, task.as_ptr()) },
-            None => self.own_task(py),
-        }
+        self.known_task(py).map_or_else(|| own_task(self.callable.bind(py)), |task| task.to_owned())
     }
 
-    #[cold]
-    fn own_task<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        let callable = self.callable.bind(py);
-        callable.getattr(intern!(py, "__self__")).unwrap_or_else(|_| callable.clone())
-    }
-
-    /// The task, without asking Python, if that can be done. Borrowed from the callable.
+    /// The task, without asking Python, if that can be done.
     #[inline(always)]
-    pub fn known_task(&self, py: Python<'_>) -> Option<ptr::NonNull<ffi::PyObject>> {
-        let places = &SIGNS.get(py)?.places;
-        let place = if self.future.is_some() { places.task_of_wakeup } else { places.task_of_step }?;
-        // SAFETY: in a wake-up and in a step the task stands where `recognise_task_steps` found it in another of the same
-        // type, and stays there.
-        ptr::NonNull::new(unsafe { *self.callable.as_ptr().byte_add(place).cast() })
+    pub fn known_task<'py>(&self, py: Python<'py>) -> Option<Borrowed<'_, 'py, PyAny>> {
+        known_task(self.callable.bind_borrowed(py), self.future.is_some())
     }
 
-    /// What stands for the name of the task whose step it is (a string, or the number that makes it `Task-7`), for a
-    /// [`Job::Step`], without asking Python, if that can be done. Borrowed from the task.
+    /// What the task is called whose step it is, for a [`Job::Step`].
     #[inline]
-    pub fn name_of_task(&self, py: Python<'_>) -> Option<ptr::NonNull<ffi::PyObject>> {
-        let place = places(py)?.name_of_task?;
-        // SAFETY: a step is one of a task of C, or of a class derived from it; there the name has its place, and always
-        // is a string or an integer.
-        ptr::NonNull::new(unsafe { *self.known_task(py)?.as_ptr().byte_add(place).cast() })
-    }
-
-    /// The qualified name of its coroutine, likewise, if that is one of Python's.
-    #[inline]
-    pub fn coroutine_name(&self, py: Python<'_>) -> Option<ptr::NonNull<ffi::PyObject>> {
-        let places = places(py)?;
-        let (in_task, in_coroutine) = (places.coroutine_of_task?, places.name_of_coroutine?);
-        // SAFETY: as above; the coroutine is of the type in which its name's place was found.
-        unsafe {
-            let coroutine: *mut ffi::PyObject = *self.known_task(py)?.as_ptr().byte_add(in_task).cast();
-            let is_plain = !coroutine.is_null() && ffi::Py_TYPE(coroutine) == &raw mut ffi::PyCoro_Type;
-            is_plain.then(|| ptr::NonNull::new(*coroutine.byte_add(in_coroutine).cast())).flatten()
-        }
+    pub fn names<'py>(&self, py: Python<'py>) -> Option<Names<'_, 'py>> {
+        // SAFETY: a step is one of a task of C, or of a class derived from it.
+        unsafe { Names::of_task(self.known_task(py)?) }
     }
 
     pub fn callable(&self) -> &Py<PyAny> {
@@ -344,6 +338,20 @@ impl BareCall {
         visit.call(&self.future)?;
         visit.call(&self.context)
     }
+}
+
+/// The task whose step or wake-up a callable is, without asking Python, if that can be done.
+#[inline(always)]
+fn known_task<'a, 'py>(callable: Borrowed<'a, 'py, PyAny>, is_wakeup: bool) -> Option<Borrowed<'a, 'py, PyAny>> {
+    let place = SIGNS.get(callable.py())?.places.task[usize::from(is_wakeup)]?;
+    // SAFETY: in a wake-up and in a step the task stands where `recognise_task_steps` found it in another of the same
+    // type, and stays there.
+    unsafe { Borrowed::from_ptr_or_opt(callable.py(), content(callable.as_ptr(), place)) }
+}
+
+#[cold]
+fn own_task<'py>(callable: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
+    callable.getattr(intern!(callable.py(), "__self__")).unwrap_or_else(|_| callable.clone())
 }
 
 fn handle_of<'py>(

@@ -65,7 +65,8 @@ pub trait Host: Sized + 'static {
         Title::default()
     }
 
-    /// What changes when that name does (the address of a string, say).
+    /// What changes when that name does (the address of a string, say); 0 if only the language can tell, which must not be
+    /// called here.
     fn name_stamp(job: &Self::Job) -> usize {
         let _ = job;
         0

@@ -20,12 +20,17 @@ pub enum Order {
 pub struct Ready<W> {
     queue: VecDeque<(W, Cause)>,
     order: Order,
+    /// What whoever records has noted of the newest entries: of as many as there are notes, in their order.
+    notes: VecDeque<Note>,
 }
+
+/// Two words of the recorder's.
+pub type Note = (u64, usize);
 
 impl<W> Ready<W> {
     /// An empty queue.
     pub fn new(order: Order) -> Self {
-        Ready { queue: VecDeque::new(), order }
+        Ready { queue: VecDeque::new(), order, notes: VecDeque::new() }
     }
 
     /// The one way in.
@@ -46,6 +51,32 @@ impl<W> Ready<W> {
             }
         }
         self.queue.pop_front()
+    }
+
+    /// The entry that [`pick`](Self::pick) gives next, if that is the first.
+    #[inline]
+    pub fn first(&self) -> Option<&(W, Cause)> {
+        if self.order == Order::Fifo { self.queue.front() } else { None }
+    }
+
+    /// Notes something of the newest entry, for [`take_note`](Self::take_note). Once something was noted of one, something must
+    /// be noted of all that follow, or [`forget_notes`](Self::forget_notes) called.
+    #[inline]
+    pub fn note(&mut self, note: Note) {
+        if self.order == Order::Fifo {
+            self.notes.push_back(note);
+        }
+    }
+
+    /// What was noted of the entry that [`pick`](Self::pick) gives next, which must be called then.
+    #[inline]
+    pub fn take_note(&mut self) -> Option<Note> {
+        if self.notes.len() == self.queue.len() { self.notes.pop_front() } else { None }
+    }
+
+    /// Nothing is noted of any entry any more.
+    pub fn forget_notes(&mut self) {
+        self.notes.clear();
     }
 
     /// The newest entry.
@@ -73,6 +104,7 @@ impl<W> Ready<W> {
     /// Empties the queue and hands its content out, to be dropped after the borrow has ended.
     #[must_use = "drop it only after the borrow of the queue has ended"]
     pub fn take_all(&mut self) -> VecDeque<(W, Cause)> {
+        self.forget_notes();
         std::mem::take(&mut self.queue)
     }
 
@@ -112,6 +144,27 @@ mod tests {
     #[test]
     fn entries_leave_in_the_order_they_came() {
         assert_eq!(drain(filled(Order::Fifo)), (0..20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_note_stays_with_its_entry() {
+        let mut ready = filled(Order::Fifo);
+        ready.push(20, Cause::OUTSIDE);
+        ready.note((120, 0));
+        let (mut told, mut next) = (Vec::new(), 21);
+        while let (note, Some((entry, _))) = (ready.take_note(), ready.pick(1)) {
+            told.extend(note.map(|note| (entry, note.0)));
+            if next < 25 {
+                ready.push(next, Cause::OUTSIDE);
+                ready.note((100 + u64::from(next), 0));
+                next += 1;
+            }
+        }
+        assert_eq!(told, (20..25).map(|entry| (entry, 100 + u64::from(entry))).collect::<Vec<_>>());
+        ready.push(25, Cause::OUTSIDE);
+        ready.note((125, 0));
+        ready.forget_notes();
+        assert_eq!(ready.take_note(), None);
     }
 
     #[test]

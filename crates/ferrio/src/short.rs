@@ -16,8 +16,9 @@ impl<T> Short<T> {
         Short(RefCell::new(value))
     }
 
-    /// Runs `f` on the content. `f` must not call out.
-    #[inline]
+    /// Runs `f` on the content. `f` must not call out. Always a part of its caller: what goes through a closure goes through
+    /// memory otherwise.
+    #[inline(always)]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         f(&mut self.0.borrow_mut())
     }

@@ -200,6 +200,7 @@ pub fn is_timer(object: &Bound<'_, PyAny>) -> bool {
 
 /// The address of the code that the callback runs, as far as that is easily told: the same for every handle that calls
 /// it.
+#[inline]
 pub fn code_address(handle: &Py<PyAny>) -> usize {
     let object = handle.as_ptr().cast::<HandleObject>();
     // SAFETY: only handles come here, and callers are attached; each check comes before what it allows. (A handle that
@@ -210,7 +211,8 @@ pub fn code_address(handle: &Py<PyAny>) -> usize {
         }
         let callback = function_of((*object).callback);
         if ffi::PyFunction_Check(callback) != 0 {
-            ffi::PyFunction_GetCode(callback) as usize
+            // (What PyFunction_GetCode gives.)
+            (*callback.cast::<ffi::PyFunctionObject>()).func_code as usize
         } else if ffi::PyCFunction_CheckExact(callback) != 0 {
             ffi::PyCFunction_GetFunction(callback).map_or(0, |function| function as usize)
         } else {

@@ -175,7 +175,7 @@ impl<H: Host> Engine<H> {
     // --- the ready queue -------------------------------------------------------------------------------------------
 
     /// Makes `job` ready for the next turn; its cause is whatever runs now.
-    #[inline]
+    #[inline(always)]
     pub fn soon(&self, job: H::Job) {
         self.enqueue(Work::Host(job), self.cause.get());
     }
@@ -185,8 +185,8 @@ impl<H: Host> Engine<H> {
         self.enqueue(Work::Host(job), cause);
     }
 
-    /// The one way in.
-    #[inline]
+    /// The one way in. A part of its callers, so that `work` is not handed over through memory (6 ns a step).
+    #[inline(always)]
     pub(crate) fn enqueue(&self, work: Work<H::Job>, cause: Cause) {
         self.ready.with(|ready| ready.push(work, cause));
         // Only then, and of what is in the queue: nothing of `work` is kept at hand for whoever records.

@@ -95,15 +95,20 @@ impl<H: Host> Engine<H> {
 
     /// The turn's steps, recorded one by one, for as long as that is wanted. How many are left.
     ///
-    /// A loop of its own, so that the hot one need not keep anything at hand for whoever records (25 instructions a step).
+    /// A loop of its own, so that the hot one need not keep anything at hand for whoever records (25 instructions a step). Its
+    /// own hot way asks for the subject of the next step while that is still in the queue, and keeps as little at hand.
     #[cold]
     #[inline(never)]
     fn steps_recorded(&self, cx: H::Cx<'_>, mut left: usize) -> Result<usize, H::Abort> {
         while left > 0 && self.recording.is_flight() {
+            let Some(subject) = self.next_subject() else {
+                left = self.step_told(cx, left)?;
+                continue;
+            };
             let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { return Ok(0) };
             left -= 1;
             let number = self.begin_step();
-            self.record_begin(number, &work, cause);
+            self.record_begin(subject);
             let outcome = catch_unwind(AssertUnwindSafe(|| self.run_work::<true>(cx, work, cause)));
             let is_good = matches!(outcome, Ok(Ok(())));
             // (A result is seven words: not one is moved where all is well.)
@@ -112,6 +117,19 @@ impl<H: Host> Engine<H> {
             result.transpose()?;
         }
         Ok(left)
+    }
+
+    /// One of these steps that is not for the ring alone, or whose subject must be named first. How many are left.
+    #[cold]
+    #[inline(never)]
+    fn step_told(&self, cx: H::Cx<'_>, left: usize) -> Result<usize, H::Abort> {
+        let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { return Ok(0) };
+        let number = self.begin_step();
+        self.tell_begin(number, &work, cause);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_work::<true>(cx, work, cause)));
+        let result = self.outcome(cx, outcome);
+        self.record_end(number, cause);
+        result.map(|()| left - 1)
     }
 
     /// The number of the step that begins.

@@ -86,6 +86,12 @@ pub(crate) fn reserve(offset: usize, length: usize) -> bool {
     }
 }
 
+/// Has a part of the page at hand that will be written from one end to the other, `offset` and `length` in whole pages of the
+/// operating system's: else the first write to each of these takes two microseconds, as much as a hundred records.
+pub(crate) fn fetch(page: &Page, offset: usize, length: usize) {
+    memory::fetch(page, offset, length);
+}
+
 /// Where the user's pages are; `None` if there is no tmpfs for them.
 pub fn folder() -> Option<PathBuf> {
     memory::folder()
@@ -185,6 +191,15 @@ mod memory {
     pub fn reserve(path: &Path, offset: usize, length: usize) -> bool {
         let file = OpenOptions::new().read(true).write(true).open(path);
         file.and_then(|file| allocate(&file, offset, length)).is_ok()
+    }
+
+    pub fn fetch(page: &Page, offset: usize, length: usize) {
+        // SAFETY: within the page, which is mapped and stays so; its content does not change. A kernel before 5.14 does not
+        // know how to do this, and the rest is only later.
+        unsafe {
+            let start = ptr::from_ref(page).byte_add(offset).cast_mut();
+            libc::madvise(start.cast(), length, libc::MADV_POPULATE_WRITE);
+        }
     }
 
     /// Maps the file, or private memory without one, at the given place or anywhere.
@@ -291,4 +306,6 @@ mod memory {
     pub fn reserve(_path: &Path, _offset: usize, _length: usize) -> bool {
         false
     }
+
+    pub fn fetch(_page: &Page, _offset: usize, _length: usize) {}
 }

@@ -61,8 +61,9 @@ impl Level {
 pub struct Title {
     /// A hash of the name, of 64 good bits; 0 if it is not known, so that the name must be asked for.
     pub text: u64,
-    /// The subject's own number (12 for `Task-12`); 0 for none.
-    pub number: u32,
+    /// The subject's own number (12 for `Task-12`); 0 for none, as for one of more than 32 bits. (A whole word, because one
+    /// that is written in part and then moved as a whole takes 6 ns.)
+    pub number: u64,
     /// What [`Host::name_stamp`](crate::host::Host::name_stamp) says now.
     pub stamp: usize,
 }

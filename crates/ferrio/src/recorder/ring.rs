@@ -24,7 +24,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::mem::offset_of;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::page::{CHUNK, CHUNKS, NAMES, Page};
@@ -111,19 +111,28 @@ impl Pen {
         self.next.get()
     }
 
-    /// The number in the ring of the subject with this key, if the ring knows what it is called.
+    /// The number in the ring of the subject with this key, which is made ready, if the ring knows what it is called. If it was
+    /// made ready before, it has run since then, and keeps its name.
     #[inline]
     pub fn known(&self, page: &Page, key: u64) -> Option<u64> {
-        self.named.with(|named| named.get(key).filter(|known| !is_old(page, known.at)).map(|known| known.id))
-    }
-
-    /// As [`known`](Self::known), of a subject that begins to run; and, if that is for the first time, the stamp of its name,
-    /// else 0: it may have got another after it was made ready.
-    #[inline]
-    pub fn begins(&self, page: &Page, key: u64) -> Option<(u64, usize)> {
         self.named.with(|named| {
             let known = named.get(key).filter(|known| !is_old(page, known.at))?;
-            Some((known.id, std::mem::take(&mut known.stamp)))
+            known.stamp = 0;
+            Some(known.id)
+        })
+    }
+
+    /// As [`known`](Self::known), of a subject that begins to run; None, too, if that is for the first time and `stamp`, that of
+    /// its name by now, is another than when it was made ready.
+    #[inline]
+    pub fn begins(&self, page: &Page, key: u64, stamp: impl FnOnce() -> usize) -> Option<u64> {
+        self.named.with(|named| {
+            let known = named.get(key).filter(|known| !is_old(page, known.at))?;
+            if known.stamp != 0 && known.stamp != stamp() {
+                return None;
+            }
+            known.stamp = 0;
+            Some(known.id)
         })
     }
 
@@ -147,17 +156,19 @@ impl Pen {
     fn introduce_as(&self, page: &Page, key: u64, title: Title, place: u32) -> (u64, u64) {
         let (next, at) = (self.room(page), page.header.chunks.load(Ordering::Relaxed));
         let id = self.named.with(|named| {
-            if let Some(known) = named.get(key) {
-                (known.stamp, known.at) = (if known.stamp == 0 { 0 } else { title.stamp }, at);
-                return known.id;
-            }
-            if named.len() >= REMEMBERED {
+            if named.len() >= REMEMBERED && named.get(key).is_none() {
                 named.clear();
             }
-            named.insert(key, Named { id: next + 1, stamp: title.stamp, at });
-            next + 1
+            let Some(known) = named.entry(key) else { return next + 1 };
+            if known.id == 0 {
+                (known.id, known.stamp) = (next + 1, title.stamp);
+            } else if known.stamp != 0 {
+                known.stamp = title.stamp;
+            }
+            known.at = at;
+            known.id
         });
-        (id, (u64::from(place) << 32) | u64::from(title.number))
+        (id, (u64::from(place) << 32) | u64::from(u32::try_from(title.number).unwrap_or(0)))
     }
 
     #[cold]
@@ -269,11 +280,21 @@ pub fn step_word(number: u64, length: u64) -> u64 {
     ((number & 0xffff_ffff) << 32) | (length / LENGTH_UNIT).min(u64::from(u32::MAX))
 }
 
-/// Gives the ring its memory. False if there is none.
+/// Gives the ring its memory, once in a process. False if there is none.
 pub(crate) fn prepare(page: &Page) -> bool {
+    /// In which process it has some, by its forks, and one more.
+    static PREPARED: AtomicU32 = AtomicU32::new(0);
+    let process = fork::count().wrapping_add(1);
+    if PREPARED.load(Ordering::Acquire) == process {
+        return true;
+    }
     let start = offset_of!(Page, filled);
-    let room = file::reserve(start, offset_of!(Page, snapshots) - start);
-    if !room {
+    let length = offset_of!(Page, snapshots) - start;
+    let room = file::reserve(start, length);
+    if room {
+        file::fetch(page, start, length);
+        PREPARED.store(process, Ordering::Release);
+    } else {
         page.header.missing.fetch_or(1, Ordering::Relaxed);
     }
     room
@@ -327,14 +348,19 @@ mod tests {
         let (second, other) = introduce(0x200, 2, 8, || unreachable!("asked again"));
         assert_ne!(first, second);
         assert_eq!((word as u32, other as u32, word >> 32), (1, 2, other >> 32));
+        assert_eq!(pen.begins(page, 0x200, || 8), Some(second));
+        assert_eq!(pen.begins(page, 0x200, || unreachable!("it keeps its name")), Some(second));
         assert_eq!(pen.known(page, 0x200), Some(second));
-        assert_eq!(pen.begins(page, 0x200), Some((second, 8)));
-        assert_eq!(pen.begins(page, 0x200), Some((second, 0)));
         // The same subject, which has got another name meanwhile.
+        assert_eq!(pen.begins(page, 0x100, || 9), None);
         assert_eq!(introduce(0x100, 3, 9, || unreachable!("asked again")).0, first);
-        assert_eq!(pen.begins(page, 0x100), Some((first, 9)));
+        assert_eq!(pen.begins(page, 0x100, || 9), Some(first));
+        // Made ready for the second time, so that it has run.
+        let (third, _) = introduce(0x300, 5, 10, || unreachable!("asked again"));
+        assert_eq!(pen.known(page, 0x300), Some(third));
+        assert_eq!(pen.begins(page, 0x300, || unreachable!("it keeps its name")), Some(third));
         assert_eq!(pen.forget(0x100), Some(first));
-        assert_eq!((pen.known(page, 0x100), pen.begins(page, 0x100)), (None, None));
+        assert_eq!((pen.known(page, 0x100), pen.begins(page, 0x100, || 9)), (None, None));
         // Its successor at the same address.
         assert!(![first, second].contains(&introduce(0x100, 4, 7, || unreachable!("asked again")).0));
         pen.forget_all();

@@ -36,7 +36,7 @@ impl<V: Copy + Default> Table<V> {
         let last = self.places.len() - 1;
         let mut place = self.home(key) & last;
         loop {
-            match self.places[place & last].0 {
+            match self.places[place].0 {
                 found if found == key => return Ok(place),
                 FREE => return Err(place),
                 _ => place = (place + 1) & last,
@@ -52,17 +52,31 @@ impl<V: Copy + Default> Table<V> {
         self.find(key).ok().map(|place| &mut self.places[place].1)
     }
 
-    /// Remembers the value under this key, instead of what was.
-    pub fn insert(&mut self, key: u64, value: V) {
+    /// What is remembered under this key, from now on if nothing was; that is the default then. None if nothing can be.
+    #[inline]
+    pub fn entry(&mut self, key: u64) -> Option<&mut V> {
         if key == FREE {
-            return;
+            return None;
         }
         if 2 * self.len >= self.places.len() {
             self.grow();
         }
-        let found = self.find(key);
-        self.len += usize::from(found.is_err());
-        self.places[found.unwrap_or_else(|free| free)] = (key, value);
+        let place = match self.find(key) {
+            Ok(place) => place,
+            Err(free) => {
+                self.len += 1;
+                self.places[free] = (key, V::default());
+                free
+            }
+        };
+        Some(&mut self.places[place].1)
+    }
+
+    /// Remembers the value under this key, instead of what was.
+    pub fn insert(&mut self, key: u64, value: V) {
+        if let Some(place) = self.entry(key) {
+            *place = value;
+        }
     }
 
     #[cold]

@@ -1,13 +1,16 @@
-//! What a loop writes down of itself, kept out of the hot functions: see [`recorder`](crate::recorder).
+//! What a loop writes down of itself, kept out of the hot functions: see [`recorder`](crate::recorder). What happens one by
+//! one is in `flight`.
 //!
 //! Pulse costs a question and a store per step, two per turn and two readings of the clock per sleep; the rest is behind one branch.
+
+mod flight;
 
 use std::cell::Cell;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Due, Engine, Work};
+use super::Engine;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::fork;
@@ -16,7 +19,6 @@ use crate::recorder::page::{Page, SLOTS, SLOW_TURN, SNAPSHOT, SNAPSHOTS, Slot, S
 use crate::recorder::reading::LoopView;
 use crate::recorder::ring::{self, Kind, Pen};
 use crate::recorder::{Level, Observed, file, stamp, watch};
-use crate::timers::TimerId;
 
 /// Without the feature nothing below is compiled into the loop.
 const ON: bool = cfg!(feature = "recorder");
@@ -235,7 +237,7 @@ impl<H: Host> Engine<H> {
         }
         self.recording.rings.set(rings);
         self.recording.forget_reading();
-        self.recording.level.set(if self.recording.observed.get() { Level::Deep } else { level });
+        self.change_level(if self.recording.observed.get() { Level::Deep } else { level });
         self.tell_time();
     }
 
@@ -255,8 +257,14 @@ impl<H: Host> Engine<H> {
         if ON {
             self.recording.observed.set(observed);
             let rest = if self.recording.rings.get() { Level::Flight } else { Level::Pulse };
-            self.recording.level.set(if observed { Level::Deep } else { rest });
+            self.change_level(if observed { Level::Deep } else { rest });
         }
+    }
+
+    fn change_level(&self, level: Level) {
+        self.recording.level.set(level);
+        // They are made at flight alone.
+        self.ready.with(|ready| ready.forget_notes());
     }
 
     /// Tells the host, if it wants to know.
@@ -265,143 +273,6 @@ impl<H: Host> Engine<H> {
         if ON && self.recording.level.get() == Level::Deep {
             H::observe(self, event);
         }
-    }
-
-    /// The job's subject is over: another may have its key.
-    pub fn forget_subject(&self, key: u64) {
-        let Recording { pen, rings, subject, begun, is_last, .. } = &self.recording;
-        match pen.forget(key) {
-            Some(known) if known == subject.get() && begun.get() != 0 => is_last.set(true),
-            Some(known) if rings.get() => self.write(Kind::End, known, 0, self.cause.get(), self.moment()),
-            _ => {}
-        }
-    }
-
-    // --- flight ------------------------------------------------------------------------------------------------------
-
-    #[inline]
-    fn write(&self, kind: Kind, subject: u64, word: u64, cause: Cause, begun: u64) {
-        let Recording { pen, page, index, .. } = &self.recording;
-        pen.write(page, ring::about(kind, index.get(), subject), word, cause, begun);
-    }
-
-    /// The time of what begins or happens now. A reading of the counter is half of what a record costs, so there is one a
-    /// step, at its end; what happens within the step has the time of its beginning.
-    #[inline]
-    fn moment(&self) -> u64 {
-        match self.recording.read.get() {
-            0 => self.read_stamp(),
-            read => read,
-        }
-    }
-
-    #[inline]
-    fn read_stamp(&self) -> u64 {
-        let now = stamp::now();
-        // Outside of a run nothing says how much time has gone by.
-        if self.recording.slot.get().state.load(Ordering::Relaxed) == State::Running as u32 {
-            self.recording.read.set(now);
-        }
-        now
-    }
-
-    /// The subject that the next record is about, and the word that tells its name.
-    fn introduce(&self, key: u64, work: &Work<H::Job>) -> (u64, u64) {
-        let title = work.job().map(|job| H::title(job).unwrap_or_else(|| H::asked_title(job))).unwrap_or_default();
-        let name = || work.job().map_or_else(|| "a Rust future".to_owned(), H::name);
-        self.recording.pen.introduce_by_name(self.recording.page, key, title, name)
-    }
-
-    /// The subject of what begins to run.
-    #[inline]
-    fn beginning(&self, work: &Work<H::Job>) -> u64 {
-        let key = work.job().map_or(0, H::key);
-        match self.recording.pen.begins(self.recording.page, key) {
-            Some((subject, 0)) => subject,
-            // For the first time: it may have got another name since it was made ready.
-            Some((subject, stamp)) if work.job().map_or(0, H::name_stamp) == stamp => subject,
-            _ => self.name(key, work),
-        }
-    }
-
-    #[cold]
-    fn name(&self, key: u64, work: &Work<H::Job>) -> u64 {
-        let (subject, name) = self.introduce(key, work);
-        self.write(Kind::Name, subject, name, Cause::OUTSIDE, self.moment());
-        subject
-    }
-
-    /// The newest entry of the ready queue has just got there.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn record_queued(&self) {
-        if self.level() == Level::Deep {
-            return self.record_newest();
-        }
-        let (pen, page) = (&self.recording.pen, self.recording.page);
-        // Subject and name, as far as they are known without a call of the host's language.
-        let known = self.ready.with(|ready| {
-            let (work, cause) = ready.newest()?;
-            let key = work.job().map_or(0, H::key);
-            let named = match pen.known(page, key) {
-                Some(subject) => (subject, 0),
-                None => pen.introduce(page, key, work.job().and_then(H::title)?)?,
-            };
-            Some((named, *cause))
-        });
-        match known {
-            Some(((subject, name), cause)) => self.write(Kind::Wake, subject, name, cause, self.moment()),
-            None => self.record_newest(),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn record_newest(&self) {
-        // Out of the queue while it is told of, or named: whoever is called then may call the loop.
-        if let Some((work, cause)) = self.ready.with(|ready| ready.take_newest()) {
-            self.observe(Observed::Queued(work.job(), cause));
-            if self.recording.rings.get() {
-                let key = work.job().map_or(0, H::key);
-                let known = self.recording.pen.known(self.recording.page, key);
-                let (subject, name) = known.map_or_else(|| self.introduce(key, &work), |subject| (subject, 0));
-                self.write(Kind::Wake, subject, name, cause, self.moment());
-            }
-            self.ready.with(|ready| ready.push(work, cause));
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn record_begin(&self, number: u64, work: &Work<H::Job>, cause: Cause) {
-        self.observe(Observed::Begins(number, work.job(), cause));
-        if self.recording.rings.get() {
-            self.recording.subject.set(self.beginning(work));
-            self.recording.begun.set(self.moment());
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn record_end(&self, number: u64, cause: Cause) {
-        self.observe(Observed::Ends(number));
-        let Recording { rings, subject, begun, is_last, .. } = &self.recording;
-        let kind = if is_last.take() { Kind::LastStep } else { Kind::Step };
-        if rings.get() && begun.get() != 0 {
-            let ended = self.read_stamp();
-            let word = ring::step_word(number, ended.saturating_sub(begun.get()));
-            self.write(kind, subject.get(), word, cause, begun.replace(0));
-        }
-    }
-
-    #[inline(never)]
-    pub(super) fn record_timer(&self, when: u64, due: Due<H::Job>) -> TimerId {
-        let job = if let Due::Job(job) = &due { Some(job) } else { None };
-        let number = self.timers.with(|timers| timers.upcoming());
-        self.observe(Observed::TimerSet(number, when, job));
-        if self.recording.rings.get() {
-            // (A reading of its own: a deadline is told from the moment at which it was set.)
-            self.write(Kind::Timer, number, when, self.cause.get(), stamp::now());
-        }
-        self.timers.with(|timers| timers.insert(when, due))
     }
 
     // --- pulse -------------------------------------------------------------------------------------------------------
@@ -590,15 +461,11 @@ impl<H: Host> Engine<H> {
             self.recording.index.set(index);
             self.recording.forks.set(fork::count());
             self.recording.pen.begin_anew();
-        }
-    }
-}
-
-impl<J> Work<J> {
-    fn job(&self) -> Option<&J> {
-        match self {
-            Work::Host(job) => Some(job),
-            Work::Rust(_) => None,
+            // The new page's ring may find no memory.
+            if self.recording.rings.get() && !ring::prepare(Page::own()) {
+                self.recording.rings.set(false);
+                self.set_observed(self.recording.observed.get());
+            }
         }
     }
 }

@@ -126,6 +126,40 @@ def test_tasks_have_the_names_that_they_had_when_they_began(tmp_path):
     ]  # fmt: skip
 
 
+FORKED = """
+import os, ferrio
+from ferrio import _ferrio
+
+loop = ferrio.new_event_loop()
+
+def hello():
+    loop.stop()
+
+loop.call_soon(hello)
+child = os.fork()
+loop.run_forever()
+records = _ferrio.PageView(_ferrio.page_path()).records()
+names = {subject: name for kind, _, _, subject, *_, name in records if kind == "name"}
+told = [names.get(subject) for kind, _, _, subject, *_ in records if kind == "step"]
+print("parent" if child else "child", *told, flush=True)
+if child:
+    os.waitpid(child, 0)
+loop.close()
+"""
+
+
+def test_a_child_tells_the_names_of_what_it_has_inherited(tmp_path):
+    (tmp_path / "forked.py").write_text(FORKED)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "forked.py"],
+        env={**os.environ, "FERRIO_LEVEL": "flight"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (sorted(done.stdout.splitlines()), done.stderr) == (["child hello", "parent hello"], "")
+
+
 MANY = """
 import asyncio
 

@@ -461,6 +461,7 @@ impl<H: Host> Engine<H> {
             self.recording.index.set(index);
             self.recording.forks.set(fork::count());
             self.recording.pen.begin_anew();
+            self.ready.with(|ready| ready.forget_notes());
             // The new page's ring may find no memory.
             if self.recording.rings.get() && !ring::prepare(Page::own()) {
                 self.recording.rings.set(false);

@@ -18,6 +18,7 @@ from asyncio import base_events, coroutines
 from . import _loops, _task_steps, connecting, sendfile, servers
 from ._ferrio import Loop
 from ._helpers import check_callback
+from .coroutine_functions import coroutine_function
 from .executors import DefaultExecutor
 from .live.offering import offer
 
@@ -49,6 +50,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
 
     #: For tools that look into asyncio's loop: which descriptors are watched, and by which handles.
     _selector = _Computed(Loop._watched_descriptors)
+    _closed = property(Loop.is_closed)
 
     # Here because close() needs them, also of a loop whose __init__() has failed.
     #: Whether slow steps are reported without debug mode.
@@ -399,7 +401,27 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
             cleanup_socket=cleanup_socket,
         )
 
-    # --- sockets and files -------------------------------------------------------------------------------------------------------
+    # --- what is native and awaited ----------------------------------------------------------------------------------
+
+    connect_read_pipe = coroutine_function(Loop.connect_read_pipe)
+    connect_write_pipe = coroutine_function(Loop.connect_write_pipe)
+    create_datagram_endpoint = coroutine_function(Loop.create_datagram_endpoint)
+    getaddrinfo = coroutine_function(Loop.getaddrinfo)
+    getnameinfo = coroutine_function(Loop.getnameinfo)
+    sock_accept = coroutine_function(Loop.sock_accept)
+    sock_connect = coroutine_function(Loop.sock_connect)
+    sock_recv = coroutine_function(Loop.sock_recv)
+    sock_recv_into = coroutine_function(Loop.sock_recv_into)
+    sock_recvfrom = coroutine_function(Loop.sock_recvfrom)
+    sock_recvfrom_into = coroutine_function(Loop.sock_recvfrom_into)
+    sock_sendall = coroutine_function(Loop.sock_sendall)
+    sock_sendfile = coroutine_function(Loop.sock_sendfile)
+    sock_sendto = coroutine_function(Loop.sock_sendto)
+    start_tls = coroutine_function(Loop.start_tls)
+    subprocess_exec = coroutine_function(Loop.subprocess_exec)
+    subprocess_shell = coroutine_function(Loop.subprocess_shell)
+
+    # --- files -------------------------------------------------------------------------------------------------------
 
     async def sendfile(self, transport, file, offset=0, count=None, *, fallback=True):
         """Send ``count`` bytes (None: all) of a file opened in binary mode, from ``offset``. Returns how many."""

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 import threading
+import unittest.mock
 import weakref
 from asyncio import base_events, selector_events, unix_events
 
@@ -279,6 +280,55 @@ def test_the_coroutine_methods_return_coroutines(loop):
         coroutine.close()
         if arguments and isinstance(arguments[0], socket.socket):
             arguments[0].close()
+
+
+def test_the_coroutine_methods_are_coroutine_functions(loop):
+    """`unittest.mock` asks, to find out what to put into their places."""
+    assert [name for name in COROUTINE_METHODS if not inspect.iscoroutinefunction(getattr(loop, name))] == []
+
+
+def test_a_mocked_coroutine_method_is_awaited(loop, run):
+    async def main():
+        with unittest.mock.patch.object(loop, "sock_connect", return_value=5) as connect:
+            assert await loop.sock_connect("socket", "address") == 5
+        connect.assert_awaited_once_with("socket", "address")
+
+    run(main())
+
+
+def test_a_coroutine_method_has_its_name_in_a_traceback(loop, run):
+    async def main():
+        await loop.sock_recv("no socket", 1)
+
+    with pytest.raises((AttributeError, TypeError)) as raised:
+        run(main())
+    assert "sock_recv" in [entry.name for entry in raised.traceback]
+
+
+def test_what_a_task_waits_for_says_whether_it_is_done(loop, run, sockets):
+    """Libraries ask, to find out whether all tasks are blocked."""
+    left, _ = sockets
+
+    async def child():
+        process = await asyncio.create_subprocess_exec("sleep", "60")
+        try:
+            await process.wait()
+        finally:
+            process.kill()
+
+    async def main():
+        for coroutine in loop.sock_recv(left, 1), child(), asyncio.sleep(60):
+            task = asyncio.ensure_future(coroutine)
+            await until(lambda: task._fut_waiter is not None and task._fut_waiter.done() is False)
+            assert task._fut_waiter.cancelled() is False
+            task.cancel()
+            waiter = task._fut_waiter
+            assert waiter.done() is waiter.cancelled() is True
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert task._fut_waiter is None
+
+    run(main())
 
 
 def test_the_repr_tells_the_state(new_event_loop):

@@ -298,6 +298,24 @@ impl Awaitable {
         Ok(true)
     }
 
+    /// Whether nothing keeps a Task waiting for this: libraries ask what a Task waits for, which in asyncio is a future.
+    fn done(&self) -> PyResult<bool> {
+        let state = self.state.get(&self.core)?;
+        let waiter = state.waiter.take();
+        let waits = waiter.is_some();
+        state.waiter.set(waiter);
+        Ok(!waits || self.cancelled()?)
+    }
+
+    /// Whether what waits for this is about to be cancelled.
+    fn cancelled(&self) -> PyResult<bool> {
+        let state = self.state.get(&self.core)?;
+        let cancelled = state.cancelled.take();
+        let is_cancelled = cancelled.is_some();
+        state.cancelled.set(cancelled);
+        Ok(is_cancelled)
+    }
+
     #[getter]
     fn __name__(&self) -> &'static str {
         self.name.rsplit('.').next().unwrap_or(self.name)

@@ -262,7 +262,9 @@ fn is_replaced(the_loop: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
     let py = the_loop.py();
     let ours = py.get_type::<Loop>().getattr(name)?;
     let in_class = the_loop.get_type().getattr(name)?;
-    Ok(!in_class.is(&ours) || the_loop.getattr(intern!(py, "__dict__"))?.contains(name)?)
+    // `EventLoop` has it as a coroutine function, which knows what it wraps.
+    let is_ours = in_class.getattr_opt(intern!(py, "__wrapped__"))?.is_some_and(|wrapped| wrapped.is(&ours));
+    Ok(!is_ours || the_loop.getattr(intern!(py, "__dict__"))?.contains(name)?)
 }
 
 /// Whoever waits looks for himself.

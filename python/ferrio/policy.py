@@ -16,9 +16,10 @@ with warnings.catch_warnings():
 class EventLoopPolicy(_AbstractPolicy):
     """Makes ferrio's loop wherever asyncio asks the policy for a new one."""
 
+    # With asyncio's names: in a forked child asyncio puts one of its own into its place.
     class _Local(threading.local):
-        loop = None
-        set_called = False
+        _loop = None
+        _set_called = False
 
     def __init__(self):
         self._local = self._Local()
@@ -32,23 +33,23 @@ class EventLoopPolicy(_AbstractPolicy):
         """Make ``loop`` the current one of this thread; None for no loop."""
         if loop is not None and not isinstance(loop, asyncio.AbstractEventLoop):
             raise TypeError(f"loop must be an instance of AbstractEventLoop or None, not '{type(loop).__name__}'")
-        self._local.set_called = True
-        self._local.loop = loop
+        self._local._set_called = True
+        self._local._loop = loop
 
     def get_event_loop(self):
         """The loop that was set in this thread. Before 3.14 the main thread gets a new one if none ever was."""
-        if self._local.loop is None and self._creates_on_demand():
+        if self._local._loop is None and self._creates_on_demand():
             if sys.version_info >= (3, 12):
                 warn_outside_asyncio("There is no current event loop")
             self.set_event_loop(self.new_event_loop())
-        if self._local.loop is None:
+        if self._local._loop is None:
             raise RuntimeError(f"There is no current event loop in thread {threading.current_thread().name!r}.")
-        return self._local.loop
+        return self._local._loop
 
     def _creates_on_demand(self):
         return (
             sys.version_info < (3, 14)
-            and not self._local.set_called
+            and not self._local._set_called
             and threading.current_thread() is threading.main_thread()
         )
 

@@ -100,6 +100,39 @@ def test_multiprocessing_by_fork_works_from_within_a_loop():
     ferrio.run(main())
 
 
+@pytest.mark.skipif(not hasattr(asyncio, "set_event_loop_policy"), reason="this Python has no policies any more")
+@pytest.mark.parametrize("is_set", [False, True])
+def test_a_policy_of_the_parent_makes_and_knows_loops_in_the_child(is_set):
+    """asyncio has the policy forget its parent's loops, since 3.12."""
+    inherited = ferrio.new_event_loop()
+
+    def child():
+        if sys.version_info < (3, 14):
+            loop = asyncio.get_event_loop()
+        else:
+            with pytest.raises(RuntimeError):
+                asyncio.get_event_loop()
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+        if sys.version_info >= (3, 12):
+            assert loop is not inherited
+        assert asyncio.get_event_loop() is loop
+        assert isinstance(loop, ferrio.EventLoop)
+        assert loop.run_until_complete(asyncio.sleep(0, 5)) == 5
+        asyncio.set_event_loop(None)
+        loop.close()
+
+    former = asyncio.get_event_loop_policy()
+    asyncio.set_event_loop_policy(ferrio.EventLoopPolicy())
+    try:
+        if is_set:
+            asyncio.set_event_loop(inherited)
+        reap(in_child(child))
+    finally:
+        asyncio.set_event_loop_policy(former)
+        inherited.close()
+
+
 def test_a_loop_made_before_the_fork_runs_in_the_child_and_in_the_parent(new_loop):
     loop = new_loop()
 

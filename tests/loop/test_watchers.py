@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
+import gc
 import os
 import socket
 import tempfile
+import weakref
 
 import pytest
 
@@ -130,3 +132,72 @@ def test_descriptor_and_callback_may_be_given_by_name(loop, pair, method):
     for arguments in [(), (ours, ours)]:
         with pytest.raises(TypeError):
             remove(*arguments)
+
+
+class File:
+    """Stands for a socket's descriptor."""
+
+    def __init__(self, sock):
+        self.fileno = sock.fileno
+
+
+def closed(sock):
+    sock.close()
+    return sock
+
+
+@pytest.mark.parametrize("what", ["reader", "writer"])
+def test_a_socket_that_was_closed_is_still_known_by_the_object_that_was_watched(loop, pair, what):
+    ours, _ = pair
+    add, remove = getattr(loop, f"add_{what}"), getattr(loop, f"remove_{what}")
+
+    async def main():
+        add(ours, print)
+        assert remove(closed(ours)) is True
+        with pytest.raises(ValueError):
+            remove(ours)
+
+    loop.run_until_complete(main())
+
+
+def test_a_closed_socket_that_was_not_watched_is_refused(loop, pair):
+    ours, peer = pair
+
+    async def main():
+        loop.add_reader(peer, print)
+        loop.add_reader(ours, print)
+        loop.remove_reader(ours)
+        with pytest.raises(ValueError):
+            loop.remove_reader(closed(ours))
+        assert loop.remove_reader(peer) is True
+
+    loop.run_until_complete(main())
+
+
+def test_a_socket_is_let_go_of_when_it_is_no_longer_watched(loop, pair):
+    ours, _ = pair
+
+    async def main():
+        file = File(ours)
+        gone = weakref.ref(file)
+        loop.add_reader(file, print)
+        loop.add_writer(file, print)
+        loop.remove_reader(file)
+        loop.remove_writer(file)
+        del file
+        gc.collect()
+        assert gone() is None
+
+    loop.run_until_complete(main())
+
+
+def test_a_closed_loop_lets_go_of_what_it_watched(new_loop, pair):
+    ours, _ = pair
+    loop = new_loop()
+    file = File(ours)
+    gone = weakref.ref(file)
+    loop.add_reader(file, print)
+    loop.close()
+    del file
+    gc.collect()
+    assert gone() is None

@@ -61,6 +61,7 @@ pub struct Loop {
     pub core: Arc<Core>,
     task_factory: Guarded<Option<Py<PyAny>>>,
     keywords: creating::Keywords,
+    files: watchers::Files,
     #[cfg(unix)]
     signals: signals::Signals,
 }
@@ -96,6 +97,7 @@ impl Loop {
             core,
             task_factory: Guarded::default(),
             keywords: creating::Keywords::default(),
+            files: watchers::Files::default(),
             #[cfg(unix)]
             signals: signals::Signals::new(py),
         })
@@ -202,6 +204,7 @@ impl Loop {
         core.end_operations(this.py())?;
         core.set_closed();
         core.close(this.py())?;
+        this.get().files.clear();
         #[cfg(unix)]
         signals::close(this)?;
         Ok(())
@@ -260,6 +263,7 @@ impl Loop {
             factory?;
         }
         self.keywords.traverse(&visit)?;
+        self.files.traverse(&visit)?;
         #[cfg(unix)]
         self.signals.traverse(&visit)?;
         self.core.traverse(&visit)
@@ -268,6 +272,7 @@ impl Loop {
     fn __clear__(&self) {
         self.core.clear();
         drop((self.task_factory.take(), self.keywords.take()));
+        self.files.clear();
     }
 }
 

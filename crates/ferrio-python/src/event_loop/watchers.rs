@@ -1,4 +1,9 @@
 //! `add_reader`, `add_writer` and their removal: callbacks on any descriptor.
+//!
+//! A socket that was closed no longer knows its number. Whoever was given to `add_reader` can still be given to
+//! `remove_reader`: [`Files`] remembers what was registered by which object.
+
+use std::collections::HashMap;
 
 use ferrio::Direction;
 use ferrio::poll::RawFd;
@@ -7,11 +12,13 @@ use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::Loop;
 use crate::core::Job;
 use crate::errors::from_io;
 use crate::ffi::context::copy_current;
+use crate::ffi::guarded::Guarded;
 use crate::ffi::method::{Arguments, fastcall, install};
 use crate::handle;
 
@@ -56,13 +63,15 @@ fn add<'py>(
     let core = &this.get().core;
     let (fd, callback, args) = parse(arguments, method)?;
     core.check_closed()?;
-    let fd = descriptor(&fd)?;
+    let file = fd;
+    let fd = descriptor(&file)?;
     this.get().check_no_transport(py, fd)?;
     let context = copy_current(py)?;
     // SAFETY: borrowed references that outlive the call.
     let handle = unsafe { handle::new(this.as_any(), callback.as_ptr(), args, context)? };
     handle::set_repeats(&handle);
     let former = core.engine()?.watch(fd, direction, Job::Handle(handle::Scheduled::new(handle))).map_err(from_io)?;
+    this.get().files.note(fd, direction, &file);
     cancel(py, former)?;
     Ok(py.None().into_bound(py))
 }
@@ -98,16 +107,19 @@ fn remove<'py>(
     let py = this.py();
     let core = &this.get().core;
     let answer = |watched| Ok(PyBool::new(py, watched).to_owned().into_any());
-    let fd = match descriptor(&arguments.only(method, "fd")?) {
+    let file = arguments.only(method, "fd")?;
+    let fd = match descriptor(&file) {
         // Such a number cannot be watched.
         Err(error) if error.is_instance_of::<PyOverflowError>(py) => return answer(false),
-        fd => fd?,
+        Err(error) => this.get().files.number_of(&file, direction).ok_or(error)?,
+        Ok(fd) => fd,
     };
     this.get().check_no_transport(py, fd)?;
     if core.is_closed() {
         return answer(false);
     }
     let former = core.engine()?.unwatch(fd, direction);
+    this.get().files.forget(py, fd, direction);
     let watched = former.is_some();
     cancel(py, former)?;
     answer(watched)
@@ -118,6 +130,48 @@ fn cancel(py: Python<'_>, former: Option<Job>) -> PyResult<()> {
     match former {
         Some(Job::Handle(former)) => handle::cancel(former.bind(py)),
         _ => Ok(()),
+    }
+}
+
+/// The objects that stand for descriptors that are watched.
+#[derive(Default)]
+pub struct Files(Guarded<HashMap<(RawFd, Side), Py<PyAny>>>);
+
+/// A [`Direction`] as a key.
+type Side = u8;
+
+impl Files {
+    fn note(&self, fd: RawFd, direction: Direction, file: &Bound<'_, PyAny>) {
+        let py = file.py();
+        if file.is_exact_instance_of::<PyInt>() {
+            self.forget(py, fd, direction);
+        } else {
+            let file = file.clone().unbind();
+            let former = self.0.with(py, |known| known.insert((fd, direction as Side), file));
+            drop(former);
+        }
+    }
+
+    fn forget(&self, py: Python<'_>, fd: RawFd, direction: Direction) {
+        let former =
+            self.0.with(py, |known| if known.is_empty() { None } else { known.remove(&(fd, direction as Side)) });
+        drop(former);
+    }
+
+    /// The number by which `file` is watched, if it is.
+    fn number_of(&self, file: &Bound<'_, PyAny>, direction: Direction) -> Option<RawFd> {
+        let side = direction as Side;
+        self.0.with(file.py(), |known| {
+            known.iter().find(|((_, of), known)| *of == side && known.is(file)).map(|((fd, _), _)| *fd)
+        })
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.for_collector(|known| known.values().try_for_each(|file| visit.call(file))).unwrap_or(Ok(()))
+    }
+
+    pub fn clear(&self) {
+        drop(self.0.take());
     }
 }
 

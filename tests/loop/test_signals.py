@@ -89,6 +89,43 @@ def test_a_second_handler_replaces_the_first(loop):
     loop.run_until_complete(main())
 
 
+def test_a_handler_is_called_while_signal_signal_has_another_in_its_place(loop):
+    """A server does that for as long as it serves."""
+    seen = []
+
+    async def main():
+        loop.add_signal_handler(signal.SIGUSR1, seen.append, "loop's")
+        former = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append("server's"))
+        with send_later(signal.SIGUSR1):
+            while len(seen) < 2:
+                await asyncio.sleep(0.01)
+        signal.signal(signal.SIGUSR1, former)
+        with send_later(signal.SIGUSR1):
+            while len(seen) < 3:
+                await asyncio.sleep(0.01)
+        # Once each, and not once more.
+        await asyncio.sleep(0.05)
+
+    loop.run_until_complete(asyncio.wait_for(main(), 30))
+    assert sorted(seen) == ["loop's", "loop's", "server's"]
+
+
+def test_a_handler_that_was_removed_is_not_called_for_the_one_in_its_place(loop):
+    seen = []
+
+    async def main():
+        loop.add_signal_handler(signal.SIGUSR1, seen.append, "loop's")
+        loop.remove_signal_handler(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, lambda number, frame: seen.append("program's"))
+        with send_later(signal.SIGUSR1):
+            while not seen:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+
+    loop.run_until_complete(asyncio.wait_for(main(), 30))
+    assert seen == ["program's"]
+
+
 def test_a_handler_sees_the_context_it_was_added_in(loop):
     from contextvars import ContextVar
 

@@ -8,7 +8,8 @@
 //!
 //! The bytes in the pipe only wake. They do not say which handler runs, because a forked child shares the pipe and its
 //! signals are not its parent's: `add_signal_handler` installs a [`Forwarder`] with `signal.signal`, which puts the
-//! user's callback into the ready queue with the signal as its cause.
+//! user's callback into the ready queue with the signal as its cause. Only if the program has put another handler into
+//! the Forwarder's place is a byte all that tells of the signal ([`make_ready_what_is_hidden`]).
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
@@ -155,7 +156,27 @@ pub fn arrived(this: &Bound<'_, Loop>) -> PyResult<()> {
         // SAFETY: the bytes are `count` long. A descriptor that is full or closed is its owner's affair.
         unsafe { libc::write(former, bytes.as_ptr().cast(), count) };
     }
+    make_ready_what_is_hidden(this, &bytes[..count])?;
     this.py().check_signals()
+}
+
+/// A server that runs in the loop may set handlers of its own for a while (`signal.signal`). As in asyncio, the loop's
+/// are called as well.
+fn make_ready_what_is_hidden(this: &Bound<'_, Loop>, arrived: &[u8]) -> PyResult<()> {
+    let py = this.py();
+    let Loop { core, signals, .. } = this.get();
+    let handlers = signals.handlers.bind(py);
+    if handlers.is_empty() {
+        return Ok(());
+    }
+    for &signal in arrived {
+        let Some(handle) = handlers.get_item(signal)? else { continue };
+        let present = py.import("signal")?.call_method1("getsignal", (signal,))?;
+        if !present.is_instance_of::<Forwarder>() {
+            core.soon_because(Job::Handle(handle::Scheduled::new(handle)), Cause::new(Kind::Signal, signal.into()));
+        }
+    }
+    Ok(())
 }
 
 // --- handlers ------------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Server(ServerCore, asyncio.AbstractServer):
         self._loop = loop
         self._sockets = list(sockets)
         self._backlog = backlog
+        self._ssl_context = tls_options and tls_options[0]
         self._unlink = unlink
         self._serving = False
         self._forever = None

@@ -581,6 +581,30 @@ def test_a_subprocess_transport_has_asyncios_members(loop, run):
     run(main())
 
 
+def test_private_names_that_libraries_look_at_are_there(loop, run, sockets, client_tls, server_tls):
+    async def main():
+        assert loop._closed is False
+        transport, _ = await transport_over(sockets[0])
+        assert transport._paused is False
+        transport.pause_reading()
+        assert transport._paused is True
+        transport.close()
+        plain = await loop.create_server(Recorder, LOCALHOST, 0)
+        async with plain, await loop.create_server(Recorder, LOCALHOST, 0, ssl=server_tls) as secure:
+            assert plain._ssl_context is None
+            assert secure._ssl_context is server_tls
+            address = secure.sockets[0].getsockname()
+            options = {"ssl": client_tls, "server_hostname": "localhost"}
+            transport, protocol = await within(loop.create_connection(Recorder, *address, **options))
+            assert transport._ssl_protocol._sslcontext is client_tls
+            transport.abort()
+            await within(protocol.lost)
+
+    run(main())
+    loop.close()
+    assert loop._closed is True
+
+
 def test_a_server_has_asyncios_members(loop, run):
     async def main():
         async with await loop.create_server(Recorder, LOCALHOST, 0) as server:

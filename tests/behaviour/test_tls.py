@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 
@@ -493,6 +494,19 @@ def test_what_a_stream_has_read_before_start_tls_goes_to_tls(run, loop, client_t
 
     run(main())
     assert got == [b"hello"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="before 3.12 this waits for the time limit of the handshake")
+def test_start_tls_of_a_transport_that_was_closed_gives_none(run, loop, sockets, client_tls):
+    """Nobody must take the connection for an encrypted one."""
+    ours, _ = sockets
+
+    async def main():
+        transport, protocol = await transport_over(ours)
+        transport.close()
+        assert await within(loop.start_tls(transport, protocol, client_tls, server_hostname="localhost")) is None
+
+    run(main())
 
 
 def test_start_tls_refuses_what_it_cannot_upgrade(run, loop, client_tls):

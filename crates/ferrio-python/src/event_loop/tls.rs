@@ -12,7 +12,7 @@ use crate::transports::tls::{NewTls, TlsOptions, TlsProtocol, Waiter};
 
 #[pymethods]
 impl Loop {
-    /// Encrypt an open connection. Returns the transport to use from here on.
+    /// Encrypt an open connection. Returns the transport to use from here on; None if it was closed before that.
     #[pyo3(signature = (
         transport, protocol, sslcontext, *, server_side=false, server_hostname=None, ssl_handshake_timeout=None,
         ssl_shutdown_timeout=None
@@ -31,7 +31,7 @@ impl Loop {
         let core = this.get().core.clone();
         let the_loop = this.clone().into_any().unbind();
         awaitable(this.as_any(), &core.clone(), "EventLoop.start_tls", async move {
-            let (mut upgrade, secure, waiter) = Python::attach(|py| -> PyResult<_> {
+            let (mut upgrade, tls, waiter) = Python::attach(|py| -> PyResult<_> {
                 check(sslcontext.bind(py), transport.bind(py))?;
                 let the_loop = the_loop.bind(py);
                 let waiter = new_future(py, the_loop)?;
@@ -45,13 +45,14 @@ impl Loop {
                 let protocol = protocol.bind(py).clone();
                 let future = Waiter::Future(waiter.clone().unbind());
                 let new = NewTls { protocol: protocol.clone(), options: &options, waiter: future, is_new: false };
-                let (tls, secure) = TlsProtocol::start(the_loop, &core, new)?;
+                let (tls, _) = TlsProtocol::start(the_loop, &core, new)?;
                 let upgrade = begin(the_loop, transport.bind(py), &protocol, &tls, server_side)?;
-                Ok((upgrade, secure.unbind(), waiter.unbind()))
+                Ok((upgrade, tls.unbind(), waiter.unbind()))
             })?;
             python(&core, waiter).await?;
             upgrade.0 = None;
-            Ok(secure.into_any())
+            // None if the connection is gone without an error: nothing of it must be taken for encrypted.
+            Python::attach(|py| tls.getattr(py, intern!(py, "_app_transport")))
         })
     }
 }

@@ -201,6 +201,12 @@ impl StreamTransport {
         self.run_context(py)
     }
 
+    /// Whether pause_reading() was called last.
+    #[getter]
+    fn _paused(&self) -> PyResult<bool> {
+        Ok(self.state()?.reading_paused.get())
+    }
+
     /// Whether pause_writing() was called last: the peer does not keep up.
     #[getter]
     fn _protocol_paused(&self) -> PyResult<bool> {

@@ -131,6 +131,11 @@ impl TlsProtocol {
         self.face(py)
     }
 
+    #[getter]
+    fn _sslcontext<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.context.bind(py).clone()
+    }
+
     /// The transport below.
     #[getter]
     fn _transport<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {

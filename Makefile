@@ -6,7 +6,7 @@ TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 VENV    := .venv-$(TAG)
 BIN     := $(VENV)/bin
 
-.PHONY: build wheel load load-tls demo test test-core bench bench-quick bench-levels lint format types conformance clean
+.PHONY: build wheel load load-tls demo test test-core bench bench-quick bench-levels lint format types conformance suites clean
 
 build: $(VENV)/.tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --quiet --profile $(PROFILE)
@@ -75,6 +75,10 @@ test-core: build
 # CPython's own asyncio tests on ferrio's loop; OPTIONS="--only test_sock" runs a few (ci/conformance.sh: on all Pythons).
 conformance: build
 	$(BIN)/python tests/conformance/run.py $(OPTIONS)
+
+# The libraries' own tests, on asyncio's loop and on ferrio's; OPTIONS="anyio janus" runs two of them. Needs a package index.
+suites: build
+	$(BIN)/python ci/suites.py $(OPTIONS)
 
 # The checkers, beside what they check.
 $(VENV)/.ci: $(VENV)/.tools ci/requirements.txt

@@ -403,6 +403,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
 
     # --- what is native and awaited ----------------------------------------------------------------------------------
 
+    # Not sock_recv() and its like, which move bytes: there the coroutine between takes 8 to 12 % of an echo.
     connect_read_pipe = coroutine_function(Loop.connect_read_pipe)
     connect_write_pipe = coroutine_function(Loop.connect_write_pipe)
     create_datagram_endpoint = coroutine_function(Loop.create_datagram_endpoint)
@@ -410,13 +411,7 @@ class EventLoop(Loop, asyncio.AbstractEventLoop):
     getnameinfo = coroutine_function(Loop.getnameinfo)
     sock_accept = coroutine_function(Loop.sock_accept)
     sock_connect = coroutine_function(Loop.sock_connect)
-    sock_recv = coroutine_function(Loop.sock_recv)
-    sock_recv_into = coroutine_function(Loop.sock_recv_into)
-    sock_recvfrom = coroutine_function(Loop.sock_recvfrom)
-    sock_recvfrom_into = coroutine_function(Loop.sock_recvfrom_into)
-    sock_sendall = coroutine_function(Loop.sock_sendall)
     sock_sendfile = coroutine_function(Loop.sock_sendfile)
-    sock_sendto = coroutine_function(Loop.sock_sendto)
     start_tls = coroutine_function(Loop.start_tls)
     subprocess_exec = coroutine_function(Loop.subprocess_exec)
     subprocess_shell = coroutine_function(Loop.subprocess_shell)

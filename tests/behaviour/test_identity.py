@@ -283,8 +283,10 @@ def test_the_coroutine_methods_return_coroutines(loop):
 
 
 def test_the_coroutine_methods_are_coroutine_functions(loop):
-    """`unittest.mock` asks, to find out what to put into their places."""
-    assert [name for name in COROUTINE_METHODS if not inspect.iscoroutinefunction(getattr(loop, name))] == []
+    """`unittest.mock` asks, to find out what to put into their places. (Those that move bytes need not be.)"""
+    move_bytes = {"sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendto"}
+    others = {name for name in COROUTINE_METHODS if not inspect.iscoroutinefunction(getattr(loop, name))}
+    assert others <= move_bytes
 
 
 def test_a_mocked_coroutine_method_is_awaited(loop, run):
@@ -298,11 +300,11 @@ def test_a_mocked_coroutine_method_is_awaited(loop, run):
 
 def test_a_coroutine_method_has_its_name_in_a_traceback(loop, run):
     async def main():
-        await loop.sock_recv("no socket", 1)
+        await loop.sock_connect("no socket", 1)
 
     with pytest.raises((AttributeError, TypeError)) as raised:
         run(main())
-    assert "sock_recv" in [entry.name for entry in raised.traceback]
+    assert "sock_connect" in [entry.name for entry in raised.traceback]
 
 
 def test_what_a_task_waits_for_says_whether_it_is_done(loop, run, sockets):

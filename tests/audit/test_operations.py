@@ -7,6 +7,8 @@ import weakref
 
 import ferrio
 
+from .programs import run_program
+
 
 class Application:
     """Refers to everything that it has started, as applications do."""
@@ -82,3 +84,41 @@ def test_closing_the_loop_gives_back_the_socket_of_a_connection_being_made():
     assert probe.fileno() == number
     for sock in (full, probe, *fillers):
         sock.close()
+
+
+def test_an_operation_that_fails_at_once_is_dropped_in_peace():
+    """It says that it was never awaited, by code of Python's, while its error is on its way."""
+    run_program("""
+        import asyncio, ferrio, gc, socket, threading, warnings
+
+        warnings.simplefilter("always")
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            mine, peer = socket.socketpair()
+            mine.setblocking(False)
+
+            def use(name, *arguments):
+                # The thread is not the loop's.
+                try:
+                    getattr(loop, name)(*arguments).send(None)
+                except RuntimeError as error:
+                    refused.append("Non-thread-safe" in str(error))
+
+            refused = []
+            for call in [
+                ("sock_accept", mine),
+                ("sock_connect", mine, ("127.0.0.1", 1)),
+                ("sock_recv", mine, 10),
+                ("getaddrinfo", "localhost", 80),
+                ("connect_read_pipe", asyncio.Protocol, peer),
+            ]:
+                thread = threading.Thread(target=use, args=call)
+                thread.start()
+                thread.join()
+                gc.collect()
+            assert refused == [True] * 5, refused
+
+        loop = ferrio.new_event_loop()
+        loop.run_until_complete(main())
+    """)

@@ -542,7 +542,8 @@ def test_what_the_kernel_has_no_room_for_waits_in_order(run, far, tmp_path, end)
 
         near = str(tmp_path / "near")
         transport, protocol = await unix_server(loop, far, near, answer)
-        transport.set_write_buffer_limits(high=2000, low=100)
+        # (Early versions of 3.13 go on counting eight bytes of each datagram that has left.)
+        transport.set_write_buffer_limits(high=2000, low=1000)
         for number in numbers(5):
             far.sendto(number, near)
         await until(lambda: len(sent) == 50)

@@ -32,6 +32,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::core::{Confined, Core, done_future, ends_the_run, new_future, panic_message};
 use crate::ffi::call;
 use crate::ffi::context::run_in;
+use crate::ffi::error::aside;
 
 use wakers::BorrowedWaker;
 
@@ -357,7 +358,7 @@ impl Drop for Awaitable {
         let never_awaited = !self.state.unguarded().started.get();
         if never_awaited {
             let name = self.name;
-            Python::try_attach(|py| {
+            aside(|py| {
                 let message = format!("coroutine '{name}' was never awaited\0");
                 let message = std::ffi::CStr::from_bytes_until_nul(message.as_bytes()).unwrap_or_default();
                 if let Err(error) = PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), message, 1) {

@@ -14,6 +14,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::leaves::{Suspended, suspended};
 use super::wakers::OwnedWaker;
 use crate::core::Core;
+use crate::ffi::error::aside;
 use crate::imports::imports;
 
 /// Awaits anything that Python can await. Dropping the future before it is over cancels what it waits for.
@@ -62,7 +63,7 @@ impl Future for PythonFuture {
 impl Drop for PythonFuture {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
-            Python::try_attach(|py| {
+            aside(|py| {
                 if let Err(error) = future.call_method0(py, intern!(py, "cancel")) {
                     error.write_unraisable(py, Some(future.bind(py)));
                 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::Loop;
 use crate::core::new_future;
+use crate::ffi::error::aside;
 use crate::imports::imports;
 use crate::transports::stream::{NewStream, StreamSocket, StreamTransport};
 use crate::transports::tls::{NewTls, TlsOptions, TlsProtocol, Waiter};
@@ -67,7 +68,7 @@ pub struct CloseUnlessKept(pub Option<Py<PyAny>>);
 impl Drop for CloseUnlessKept {
     fn drop(&mut self) {
         if let Some(transport) = self.0.take() {
-            Python::try_attach(|py| {
+            aside(|py| {
                 if let Err(error) = transport.call_method0(py, intern!(py, "close")) {
                     error.write_unraisable(py, Some(transport.bind(py)));
                 }

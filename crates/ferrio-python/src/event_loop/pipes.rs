@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::Loop;
 use crate::awaitable::{awaitable, suspended};
 use crate::core::Core;
+use crate::ffi::error::aside;
 use crate::imports::imports;
 use crate::transports::pipe::{ReadPipe, WritePipe};
 
@@ -85,7 +86,7 @@ struct CloseUnlessKept<T>(Option<Py<T>>);
 impl<T> Drop for CloseUnlessKept<T> {
     fn drop(&mut self) {
         if let Some(transport) = self.0.take() {
-            Python::try_attach(|py| {
+            aside(|py| {
                 if let Err(error) = transport.call_method0(py, intern!(py, "close")) {
                     error.write_unraisable(py, Some(transport.bind(py).as_any()));
                 }

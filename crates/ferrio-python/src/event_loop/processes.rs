@@ -11,6 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use super::Loop;
 use crate::awaitable::{awaitable_with_cleanup, python, suspended};
 use crate::core::Core;
+use crate::ffi::error::aside;
 use crate::imports::imports;
 use crate::transports::process::Process;
 
@@ -118,7 +119,7 @@ impl KillUnlessKept {
 
 impl Drop for KillUnlessKept {
     fn drop(&mut self) {
-        Python::try_attach(|py| {
+        aside(|py| {
             // It stays there, for the cleanup that follows a cancellation.
             let child = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|child| child.clone_ref(py));
             if let Some(child) = child

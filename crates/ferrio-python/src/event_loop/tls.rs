@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::Loop;
 use crate::awaitable::{awaitable, python};
 use crate::core::new_future;
+use crate::ffi::error::aside;
 use crate::imports::imports;
 use crate::transports::tls::{NewTls, TlsOptions, TlsProtocol, Waiter};
 
@@ -121,7 +122,7 @@ struct Upgrade(Option<[(Py<PyAny>, &'static str); 3]>);
 impl Drop for Upgrade {
     fn drop(&mut self) {
         let Some(steps) = self.0.take() else { return };
-        Python::try_attach(|py| {
+        aside(|py| {
             for (object, method) in steps {
                 if let Err(error) = object.call_method0(py, method) {
                     error.write_unraisable(py, Some(object.bind(py)));

@@ -3,6 +3,8 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::ffi::error::aside;
+
 /// A contiguous piece of an object's memory, of any format, counted in bytes. While it is held the object can neither
 /// be resized nor freed.
 pub struct Buffer {
@@ -62,7 +64,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // Without an interpreter there is nobody left to give the memory back to.
-        Python::try_attach(|_| {
+        aside(|_| {
             // SAFETY: filled by PyObject_GetBuffer and released once.
             unsafe { ffi::PyBuffer_Release(&raw mut *self.view) }
         });

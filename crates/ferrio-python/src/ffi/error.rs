@@ -27,6 +27,18 @@ impl Saved {
     }
 }
 
+/// Runs `f` for something that is dropped, if the interpreter still lives. The error that may be set is put aside
+/// meanwhile: what is on the stack of a coroutine that has failed is dropped while its error is on its way, and code that
+/// runs with an error set takes it for its own.
+pub fn aside<R>(f: impl FnOnce(Python<'_>) -> R) -> Option<R> {
+    Python::try_attach(|py| {
+        let error = save(py);
+        let result = f(py);
+        error.restore(py);
+        result
+    })
+}
+
 /// Takes the error that is set, as an exception with its traceback.
 pub fn take(py: Python<'_>) -> PyErr {
     let [mut kind, mut value, mut traceback] = save(py).0;

@@ -23,6 +23,7 @@ use self::senders::Senders;
 use crate::core::{Confined, Core};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::error::aside;
 use crate::ffi::whole;
 use crate::imports::imports;
 use crate::transports::address::KeptAddress;
@@ -306,7 +307,7 @@ impl Drop for DatagramTransport {
         let description = Self::describe(state);
         let Some(socket) = state.socket.borrow_mut().take() else { return };
         self.core.release_descriptor(state.fd);
-        Python::try_attach(|py| {
+        aside(|py| {
             warn_unclosed(py, &description);
             if let Err(error) = socket.call_method0(py, intern!(py, "close")) {
                 error.write_unraisable(py, None);

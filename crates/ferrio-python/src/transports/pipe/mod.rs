@@ -28,6 +28,7 @@ use crate::core::{Call, Core, Job};
 use crate::errors::from_io;
 use crate::ffi::call::call_method;
 use crate::ffi::context::{copy_current, run_in};
+use crate::ffi::error::aside;
 use crate::transports::common::warn_unclosed;
 
 pub use reading::ReadPipe;
@@ -265,7 +266,7 @@ impl End {
         if !self.is_open() {
             return;
         }
-        Python::try_attach(|py| {
+        aside(|py| {
             if !self.is_file_closed(py) {
                 warn_unclosed(py, &description());
             }

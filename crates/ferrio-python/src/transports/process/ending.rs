@@ -17,6 +17,7 @@ use super::{Process, State, wake_all};
 use crate::awaitable::suspended;
 use crate::core::Job;
 use crate::errors::from_io;
+use crate::ffi::error::aside;
 use crate::imports::imports;
 use crate::transports::common::{logger, warn_unclosed};
 
@@ -159,7 +160,7 @@ impl Drop for Process {
         if state.closed.get() {
             return;
         }
-        Python::try_attach(|py| {
+        aside(|py| {
             warn_unclosed(py, &Self::describe(state, py));
             if let Err(error) = Self::kill_unless_ended(state, py) {
                 error.write_unraisable(py, None);

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::{Socket, StreamTransport};
 use crate::core::Job;
 use crate::ffi::call::call_method;
+use crate::ffi::error::aside;
 use crate::imports::imports;
 use crate::server::ServerCore;
 use crate::transports::common::{fail_waiter, warn_unclosed};
@@ -109,7 +110,7 @@ impl Drop for StreamTransport {
             self.core.soon(Job::Call(server, ServerCore::connection_collected));
         }
         let socket = state.socket.replace(Socket::Closed);
-        Python::try_attach(|py| {
+        aside(|py| {
             warn_unclosed(py, &description);
             if let Socket::Python(socket) = socket
                 && let Err(error) = socket.call_method0(py, intern!(py, "close"))

@@ -12,6 +12,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::protocol::TlsProtocol;
 use super::{READ_HIGH_WATER, WRITE_HIGH_WATER};
 use crate::core::{Confined, Core};
+use crate::ffi::error::aside;
 use crate::imports::imports;
 use crate::transports::common::{as_bytes, warn_unclosed};
 use crate::transports::water_marks::{Mark, water_marks_by_default};
@@ -271,7 +272,7 @@ impl TlsTransport {
 impl Drop for TlsTransport {
     fn drop(&mut self) {
         if !self.is_marked_closed() {
-            Python::try_attach(|py| warn_unclosed(py, "<SSLTransport>"));
+            aside(|py| warn_unclosed(py, "<SSLTransport>"));
         }
     }
 }

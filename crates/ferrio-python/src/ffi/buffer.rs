@@ -3,8 +3,6 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use crate::ffi::error::aside;
-
 /// A contiguous piece of an object's memory, of any format, counted in bytes. While it is held the object can neither
 /// be resized nor freed.
 pub struct Buffer {
@@ -63,8 +61,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        // Without an interpreter there is nobody left to give the memory back to.
-        aside(|_| {
+        // Without an interpreter there is nobody left to give the memory back to. An error that is set stays where it is:
+        // what runs here, a finalizer or a __release_buffer__, CPython itself calls with the error put aside.
+        Python::try_attach(|_| {
             // SAFETY: filled by PyObject_GetBuffer and released once.
             unsafe { ffi::PyBuffer_Release(&raw mut *self.view) }
         });

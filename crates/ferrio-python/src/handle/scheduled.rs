@@ -65,11 +65,7 @@ impl Scheduled {
     /// Has the collector know of it if somebody else has it, too. The caller is attached.
     pub fn reveal(&self) {
         // SAFETY: a living handle, and the caller is attached.
-        unsafe {
-            if ffi::Py_REFCNT(self.0.as_ptr()) > 1 {
-                track(self.0.as_ptr());
-            }
-        }
+        unsafe { track_if_shared(self.0.as_ptr()) }
     }
 }
 
@@ -93,9 +89,19 @@ impl Drop for Scheduled {
 #[inline]
 pub(super) fn release(handle: Bound<'_, PyAny>) {
     // SAFETY: a living handle, and the caller is attached.
+    unsafe { track_if_shared(handle.as_ptr()) }
+}
+
+/// Has the garbage collector know of a handle that somebody has beside the loop.
+///
+/// # Safety
+/// As for [`track`].
+#[inline(always)]
+unsafe fn track_if_shared(handle: *mut ffi::PyObject) {
+    // SAFETY: as the caller promises.
     unsafe {
-        if ffi::Py_REFCNT(handle.as_ptr()) > 1 {
-            track(handle.as_ptr());
+        if ffi::Py_REFCNT(handle) > 1 {
+            track(handle);
         }
     }
 }

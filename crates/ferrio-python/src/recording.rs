@@ -482,6 +482,7 @@ fn counters<'py>(py: Python<'py>, one: &LoopView) -> PyResult<Bound<'py, PyDict>
     for (name, time) in times {
         known.set_item(name, seconds(time))?;
     }
+    known.set_item("quiet", one.quiet.map(seconds))?;
     for (name, times) in [("late", &one.late), ("busy", &one.busy)] {
         known.set_item(name, histogram(py, times)?)?;
     }

@@ -85,7 +85,6 @@ class Process:
         status = proc.status(pid)
         self.is_alive = status is not None and status["state"] != "Z" and proc.has_mapped(pid, self.path)
         self.is_stopped = self.is_alive and status["state"] in "Tt"
-        self._asleep = {}  # slot of a loop that slept when we came → how many steps it had run, and since when it slept
 
     def _why_no_page(self):
         owner = proc.owner(self.pid)
@@ -125,13 +124,13 @@ class Process:
     def _look_back(self, slot, snapshot):
         """Who waits in a loop that has run nothing since it fell asleep has waited for so long, at least: nobody may have
         looked at it before."""
-        steps, since = self._asleep.get(slot, (None, 0.0))
-        if steps is None or all(one["slot"] != slot or one["steps"] != steps for one in self.page.loops()):
+        quiet = next((one["quiet"] for one in self.page.loops() if one["slot"] == slot), None)
+        if quiet is None or quiet > snapshot["began"]:
             return
         for name, all_ in (("since", snapshot["tasks"]["described"]), ("full_since", snapshot["executors"])):
             for one in all_:
                 if one.get(name) is not None:
-                    one[name] = min(one[name], since)
+                    one[name] = min(one[name], quiet)
 
     def last_seen(self):
         """The last moment of which the page tells, in seconds of ``time.monotonic()``."""
@@ -148,9 +147,6 @@ class Process:
         A loop that has heard of it gets all the time that it takes, as long as its turns go on."""
         if not self.is_alive or self.is_stopped:
             return []
-        for one in self.page.loops():
-            if one["state"] == "asleep" and self._asleep.get(one["slot"], (None,))[0] != one["steps"]:
-                self._asleep[one["slot"]] = one["steps"], one["since"]
         request = self.page.request()
         begun = time.monotonic()
         waiting = {one["slot"]: (None, begun) for one in self.page.loops() if one["state"] != "idle"}

@@ -169,6 +169,10 @@ pub struct Slot {
     /// The request that it answers, and the newest that the loop has heard of.
     pub answered: AtomicU32,
     pub heard: AtomicU32,
+    /// When it fell asleep for the first time after its last step, and how many steps there had been: waking up to be looked
+    /// at is none.
+    pub quiet: AtomicU64,
+    pub quiet_steps: AtomicU64,
 }
 
 /// A turn of so many nanoseconds holds others up: asyncio's `slow_callback_duration`.
@@ -335,9 +339,9 @@ impl Slot {
     /// Sets everything back but the state.
     fn empty(&self) {
         let Slot { thread, steps, turns, sleeps, slept, run_began, since, looked, worked, slow_after, .. } = self;
-        let Slot { timers, slow_turns, longest_turn, longest_turn_at, answered, heard, .. } = self;
-        let times = [slept, run_began, since, looked, worked, slow_after, longest_turn, longest_turn_at];
-        for counter in [steps, turns, sleeps].into_iter().chain(times) {
+        let Slot { timers, slow_turns, longest_turn, longest_turn_at, answered, heard, quiet, quiet_steps, .. } = self;
+        let times = [slept, run_began, since, looked, worked, slow_after, longest_turn, longest_turn_at, quiet];
+        for counter in [steps, turns, sleeps, quiet_steps].into_iter().chain(times) {
             counter.store(0, Ordering::Relaxed);
         }
         for counter in [thread, timers, slow_turns, answered, heard] {

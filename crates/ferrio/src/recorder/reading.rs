@@ -69,6 +69,8 @@ pub struct LoopView {
     pub run_began: u64,
     /// When it last fell asleep or woke up.
     pub since: u64,
+    /// Since when it has run no step: it fell asleep then, and has at most been woken to be looked at. None if it has run one.
+    pub quiet: Option<u64>,
     /// When it last looked for news, to a few milliseconds; 0 while it sleeps.
     pub looked: u64,
     /// How long it did not sleep while it ran, up to `since`.
@@ -104,18 +106,21 @@ impl LoopView {
     /// What a loop's counters say.
     pub(crate) fn of(index: usize, slot: &Slot) -> Self {
         let state = State::from_number(slot.state.load(Ordering::Acquire));
+        let (steps, quiet) = (slot.steps.load(Ordering::Relaxed), slot.quiet.load(Ordering::Relaxed));
+        let is_quiet = quiet != 0 && slot.quiet_steps.load(Ordering::Relaxed) == steps;
         LoopView {
             slot: index,
             has_room: index < SNAPSHOTS,
             number: slot.number.load(Ordering::Relaxed),
             state,
             thread: slot.thread.load(Ordering::Relaxed),
-            steps: slot.steps.load(Ordering::Relaxed),
+            steps,
             turns: slot.turns.load(Ordering::Relaxed),
             sleeps: slot.sleeps.load(Ordering::Relaxed),
             slept: slot.slept.load(Ordering::Relaxed),
             run_began: slot.run_began.load(Ordering::Relaxed),
             since: slot.since.load(Ordering::Relaxed),
+            quiet: is_quiet.then_some(quiet),
             looked: slot.looked.load(Ordering::Relaxed),
             worked: slot.worked.load(Ordering::Relaxed),
             heard: slot.heard.load(Ordering::Relaxed),

@@ -398,6 +398,11 @@ impl<H: Host> Engine<H> {
         slot.late.fade(now);
         slot.busy.fade(now);
         store(&slot.since, now);
+        let (steps, quiet_steps) = (self.steps.get(), slot.quiet_steps.load(Ordering::Relaxed));
+        if steps != quiet_steps || slot.quiet.load(Ordering::Relaxed) == 0 {
+            store(&slot.quiet_steps, steps);
+            store(&slot.quiet, now);
+        }
         store(&slot.looked, 0);
         add(&slot.sleeps, 1);
         store32(&slot.timers, self.timers.with(|timers| timers.len()));

@@ -29,9 +29,9 @@ TOLERANCE = 1.03
 #: are those for setting a timer and cancelling it). Less is measured: a step has one question whether more is recorded and
 #: one store, and the rare branches keep nothing at hand. A turn may take what is 1 % of it and of its look at the operating
 #: system; a sleep two readings of the clock and two histograms, beside a system call that takes thousands. A record of
-#: flight is meant to take 25 ns: at 3 GHz and three instructions a cycle, 225 of them, of which 168 are allowed, because
+#: flight is meant to take 25 ns: at 3 GHz and three instructions a cycle, 225 of them, of which 140 are allowed, because
 #: one in every second record is the reading of the processor's counter and takes as long as 25 to 40 others.
-LEVELS = {"pulse": (8, 3, 30, 300, 0, 0, 60), "flight": (36, 8, 40, 600, 168, 420, 200)}
+LEVELS = {"pulse": (8, 3, 30, 300, 0, 0, 60), "flight": (36, 8, 40, 600, 140, 300, 200)}
 #: How many tasks an operation of a path makes, and how many runs of the loop.
 TASKS = {"run_until_complete": (1, 1), "task": (1, 0), "gather": (4, 0)}
 

@@ -48,7 +48,10 @@ def _introduce(loop_class):
         (step,) = probe.scheduled
         step()
         ((wakeup, _context),) = future._callbacks
-        recognise_task_steps(loop_class, step, wakeup, task, name, coroutine, weakref.ref(task))
+        futures = [_asyncio.Future(loop=probe) for _ in range(3)]
+        futures[1].cancel()
+        futures[2].set_result(None)
+        recognise_task_steps(loop_class, step, wakeup, task, name, coroutine, weakref.ref(task), futures)
     finally:
         asyncio._set_running_loop(None)
     task._log_destroy_pending = False

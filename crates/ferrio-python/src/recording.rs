@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use ferrio::event_loop::Engine;
 use ferrio::recorder::reading::{LoopView, Record, Times, View};
 use ferrio::recorder::watch::{self, Watch};
 use ferrio::recorder::{self, Level, State, Title};
@@ -13,17 +12,15 @@ use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
-use crate::core::{self, Job, PyHost};
+use crate::core::{self, Job};
 use crate::errors::from_io;
 use crate::event_loop::Loop;
 use crate::ffi::exit;
 use crate::handle;
 use crate::imports::imports;
 use crate::step::Names;
-use crate::tasks::asyncio::is_done;
 
 // --- what runs -------------------------------------------------------------------------------------------------------
 
@@ -61,13 +58,13 @@ fn names(job: &Job) -> Option<Names<'_, '_>> {
 }
 
 /// What stands for its name, of a task of C that runs one of Python's coroutines: there may be a great many of these.
-#[inline]
+#[inline(always)]
 pub fn title(job: &Job) -> Option<Title> {
     let Names { own, coroutine } = names(job)?;
     let coroutine = coroutine?;
     // Of these very classes: looking at a number or a text and hashing one call nothing of Python's.
     let is_plain = own.is_exact_instance_of::<PyInt>() || own.is_exact_instance_of::<PyString>();
-    if is_plain && coroutine.is_exact_instance_of::<PyString>() { titled(&coroutine, &own).ok() } else { None }
+    if is_plain && coroutine.is_exact_instance_of::<PyString>() { titled(&coroutine, &own) } else { None }
 }
 
 /// The same of any other task.
@@ -75,7 +72,8 @@ pub fn asked_title(job: &Job) -> Title {
     let Job::Step(step) = job else { return Title::default() };
     // SAFETY: the engine asks on the loop's thread, which is attached.
     let task = step.task(unsafe { Python::assume_attached() });
-    coroutine_name(&task).and_then(|coroutine| titled(&coroutine, &own_name(&task)?)).unwrap_or_default()
+    let titled = coroutine_name(&task).and_then(|coroutine| Ok(titled(&coroutine, &own_name(&task)?)));
+    titled.ok().flatten().unwrap_or_default()
 }
 
 /// The address of what a task is called, which is another once it has got another name; 0 if only Python tells.
@@ -86,9 +84,9 @@ pub fn name_stamp(job: &Job) -> usize {
 
 /// What stands for the name of a task that is called `own` and runs `coroutine`.
 #[inline]
-fn titled(coroutine: &Bound<'_, PyAny>, own: &Bound<'_, PyAny>) -> PyResult<Title> {
+fn titled(coroutine: &Bound<'_, PyAny>, own: &Bound<'_, PyAny>) -> Option<Title> {
     let stamp = own.as_ptr() as usize;
-    Ok(match number_of(own) {
+    Some(match number_of(own) {
         Some(number) => Title { text: hash(coroutine)?, number, stamp },
         // (Turned, because a task may have the name of its coroutine.)
         None => Title { text: hash(coroutine)?.rotate_left(17) ^ hash(own)? | 1, number: 0, stamp },
@@ -96,12 +94,16 @@ fn titled(coroutine: &Bound<'_, PyAny>, own: &Bound<'_, PyAny>) -> PyResult<Titl
 }
 
 #[inline]
-fn hash(text: &Bound<'_, PyAny>) -> PyResult<u64> {
+fn hash(text: &Bound<'_, PyAny>) -> Option<u64> {
+    #[cold]
+    fn ask(text: &Bound<'_, PyAny>) -> Option<isize> {
+        text.hash().ok()
+    }
     let is_string = text.is_exact_instance_of::<PyString>();
     // SAFETY: a string has its hash in it, or -1 as long as nobody has asked for that.
     let known = if is_string { unsafe { (*text.as_ptr().cast::<ffi::PyASCIIObject>()).hash } } else { -1 };
     // Never 0, which stands for no hash.
-    Ok(if known == -1 { text.hash()? } else { known } as u64 | 1)
+    Some(if known == -1 { ask(text)? } else { known } as u64 | 1)
 }
 
 /// What people call it.
@@ -135,12 +137,18 @@ fn own_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 /// 12 for `Task-12`.
+#[inline]
 fn number_of(name: &Bound<'_, PyAny>) -> Option<u64> {
     match name.cast::<PyString>() {
-        Ok(name) => name.to_str().ok()?.strip_prefix("Task-")?.parse::<u32>().ok().map(u64::from),
+        Ok(name) => number_in(name),
         // SAFETY: an integer, as it is no string; a task's number is too small for an error.
         Err(_) => Some(unsafe { ffi::PyLong_AsUnsignedLongLongMask(name.as_ptr()) }),
     }
+}
+
+#[inline(never)]
+fn number_in(name: &Bound<'_, PyString>) -> Option<u64> {
+    name.to_str().ok()?.strip_prefix("Task-")?.parse::<u32>().ok().map(u64::from)
 }
 
 /// The qualified name of a task's coroutine.
@@ -160,50 +168,6 @@ fn name_of(object: &Bound<'_, PyAny>) -> String {
     let name = object.getattr(intern!(py, "__qualname__")).and_then(|name| name.extract());
     let of_type = |_| object.get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
     name.unwrap_or_else(of_type)
-}
-
-/// A step of this task has run, at the flight level: if the task is over, it makes room for another at its address.
-#[inline]
-pub fn has_run(engine: &Engine<PyHost>, task: Borrowed<'_, '_, PyAny>) {
-    if is_over(task) {
-        engine.forget_subject(task.as_ptr() as u64);
-    }
-}
-
-/// `task.done()` of a task whose steps are recognised: one of C, or of a class that is derived from it. Called as the C
-/// function that it is, because each step asks (3 ns instead of 15).
-#[inline]
-fn is_over(task: Borrowed<'_, '_, PyAny>) -> bool {
-    static DONE: PyOnceLock<Option<ffi::PyCFunction>> = PyOnceLock::new();
-    let Some(done) = DONE.get_or_init(task.py(), || done_function(&task).ok().flatten()) else {
-        return is_done(&task).unwrap_or(true);
-    };
-    // SAFETY: `done_function` found it to be what a task of C calls, without arguments. It returns a new reference to True
-    // or False, or null with an exception set.
-    unsafe {
-        let answer = done(task.as_ptr(), std::ptr::null_mut());
-        if answer.is_null() {
-            ffi::PyErr_Clear();
-            return true;
-        }
-        ffi::Py_DECREF(answer);
-        std::ptr::eq(answer, ffi::Py_True())
-    }
-}
-
-/// The C function behind `_asyncio.Task.done`.
-fn done_function(task: &Bound<'_, PyAny>) -> PyResult<Option<ffi::PyCFunction>> {
-    let class = task.py().import("_asyncio")?.getattr("Task")?;
-    if !task.is_instance(&class)? {
-        return Ok(None);
-    }
-    let method = class.getattr("done")?.call_method1("__get__", (task,))?;
-    // SAFETY: living objects; the checks come first.
-    unsafe {
-        let is_plain = ffi::PyCFunction_CheckExact(method.as_ptr()) != 0
-            && ffi::PyCFunction_GetFlags(method.as_ptr()) == ffi::METH_NOARGS;
-        Ok(is_plain.then(|| ffi::PyCFunction_GetFunction(method.as_ptr())).flatten())
-    }
 }
 
 // --- what a loop leaves ----------------------------------------------------------------------------------------------

@@ -129,12 +129,10 @@ impl Host for PyHost {
 /// Runs a job; if that is recorded, the record hears of a task that is over.
 #[inline(always)]
 fn run<const RECORDED: bool>(engine: &Engine<PyHost>, py: Python<'_>, job: Job) -> PyResult<()> {
-    let the_loop = || engine.host.loop_object(py);
-    let has_run = |task: Borrowed<'_, '_, PyAny>| recording::has_run(engine, task);
     match job {
         Job::Handle(handle) => handle::run_once(py, handle),
-        Job::Step(call) => call.run(py, the_loop, RECORDED.then_some(has_run)),
-        Job::Callback(call) => call.run(py, the_loop, None::<fn(Borrowed<'_, '_, PyAny>)>),
+        Job::Step(call) => call.run::<RECORDED>(engine, py),
+        Job::Callback(call) => call.run::<false>(engine, py),
         Job::Call(object, call) => {
             let object = object.into_bound(py);
             call(&object).or_else(|error| report_from(engine, py, error, &object))

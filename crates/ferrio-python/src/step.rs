@@ -8,9 +8,11 @@
 //! Only on a loop whose class is exactly `ferrio.EventLoop`, whose `call_soon` is ours, and not in debug mode. Whatever
 //! is not recognised (tasks in pure Python, an interpreter that does this in another way) goes the ordinary way.
 
+use std::ffi::c_int;
 use std::num::NonZeroUsize;
 use std::ptr;
 
+use ferrio::event_loop::Engine;
 use ferrio::recorder::Level;
 use pyo3::ffi;
 use pyo3::intern;
@@ -18,15 +20,16 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::core::Job;
+use crate::core::{Job, PyHost};
 use crate::current;
 use crate::event_loop::{CONTEXT, Loop};
 use crate::ffi::call;
-use crate::ffi::context::run_in;
+use crate::ffi::context::{enter, leave};
+use crate::ffi::error;
 use crate::ffi::method::Arguments;
 use crate::handle;
 use crate::imports::imports;
-use crate::tasks;
+use crate::tasks::{self, asyncio::is_done};
 
 /// What the ready queue holds.
 pub struct BareCall {
@@ -43,20 +46,22 @@ struct Signs {
     step_class: Py<PyAny>,
     /// The C function behind every wake-up.
     wakeup: ffi::PyCFunction,
-    places: Places,
+    /// Where in a step its task is, and in a wake-up, which is a method.
+    task: [Option<Place>; 2],
+    /// Where in a weak reference that is what it refers to.
+    referent: Option<Place>,
+    in_task: Option<InTask>,
 }
 
-/// Where in objects of this interpreter others are, as far as that could be found.
-struct Places {
-    /// In a step its task, and in a wake-up, which is a method.
-    task: [Option<Place>; 2],
-    /// In a task its name (a string, or the number that makes it `Task-7`), and its coroutine.
-    name_of_task: Option<Place>,
-    coroutine_of_task: Option<Place>,
+/// Where in a task of this interpreter things are that no other thread changes meanwhile.
+struct InTask {
+    /// Its name: a string, or the number that makes it `Task-7`.
+    name: Place,
+    coroutine: Place,
     /// In a coroutine its qualified name.
-    name_of_coroutine: Option<Place>,
-    /// In a weak reference what it refers to.
-    referent: Option<Place>,
+    name_of_coroutine: Place,
+    /// 0 as long as it is not over.
+    state: Place,
 }
 
 /// In bytes from an object's beginning, which is never a place of another.
@@ -65,8 +70,9 @@ type Place = NonZeroUsize;
 static SIGNS: PyOnceLock<Signs> = PyOnceLock::new();
 
 /// Has steps and wake-ups like these two be recognised on loops of this very class. They are those of `task`, which has this
-/// `name`, runs this `coroutine`, and is what `reference` refers to weakly.
+/// `name`, runs this `coroutine`, and is what `reference` refers to weakly. The `futures` are pending, cancelled and finished.
 #[pyfunction]
+#[expect(clippy::too_many_arguments)]
 pub fn recognise_task_steps(
     loop_class: Bound<'_, PyAny>,
     step: &Bound<'_, PyAny>,
@@ -75,6 +81,7 @@ pub fn recognise_task_steps(
     name: &Bound<'_, PyAny>,
     coroutine: &Bound<'_, PyAny>,
     reference: &Bound<'_, PyAny>,
+    futures: [Bound<'_, PyAny>; 3],
 ) {
     let py = loop_class.py();
     // SAFETY: the check comes first.
@@ -89,13 +96,9 @@ pub fn recognise_task_steps(
         loop_class: loop_class.unbind(),
         step_class: step.get_type().into_any().unbind(),
         wakeup: function,
-        places: Places {
-            task: [offset_of(step, task), offset_of(wakeup, task)],
-            name_of_task: offset_of(task, name),
-            coroutine_of_task: offset_of(task, coroutine),
-            name_of_coroutine: qualified_name(coroutine).and_then(|name| offset_of(coroutine, &name)),
-            referent: offset_of(reference, task),
-        },
+        task: [offset_of(step, task), offset_of(wakeup, task)],
+        referent: offset_of(reference, task),
+        in_task: if cfg!(Py_GIL_DISABLED) { None } else { InTask::find(task, name, coroutine, &futures) },
     };
     // Those of the first loop class hold for all of the process.
     drop(SIGNS.set(py, signs));
@@ -114,6 +117,40 @@ fn offset_of(holder: &Bound<'_, PyAny>, held: &Bound<'_, PyAny>) -> Option<Place
     }
 }
 
+impl InTask {
+    fn find(
+        task: &Bound<'_, PyAny>,
+        name: &Bound<'_, PyAny>,
+        coroutine: &Bound<'_, PyAny>,
+        futures: &[Bound<'_, PyAny>; 3],
+    ) -> Option<Self> {
+        Some(InTask {
+            name: offset_of(task, name)?,
+            coroutine: offset_of(task, coroutine)?,
+            name_of_coroutine: offset_of(coroutine, &qualified_name(coroutine)?)?,
+            state: offset_of_state(task, futures)?,
+        })
+    }
+}
+
+/// Where a task, which is not over and begins as a future does, has its state: there is one place only at which these futures
+/// have 0, 1 and 2 (`fut_state` of `_asynciomodule.c`).
+fn offset_of_state(task: &Bound<'_, PyAny>, futures: &[Bound<'_, PyAny>; 3]) -> Option<Place> {
+    // SAFETY: living objects, which are as large as their types say and made of words; numbers are only compared.
+    unsafe {
+        let size = |object: &Bound<'_, PyAny>| (*ffi::Py_TYPE(object.as_ptr())).tp_basicsize as usize;
+        let state = |object: &Bound<'_, PyAny>, place: usize| *object.as_ptr().byte_add(place).cast::<c_int>();
+        let size = futures.iter().chain([task]).map(size).min()?;
+        let is_state = |place: &usize| {
+            let states: Vec<_> = futures.iter().map(|future| state(future, *place)).collect();
+            states == [0, 1, 2] && state(task, *place) == 0
+        };
+        let mut places = (size_of::<ffi::PyObject>()..size).step_by(size_of::<c_int>()).filter(is_state);
+        let place = places.next();
+        if places.next().is_none() { Place::new(place?) } else { None }
+    }
+}
+
 /// The task whose step or wake-up a callable is, borrowed from it; null if that cannot be told without asking Python.
 ///
 /// # Safety
@@ -125,7 +162,7 @@ pub unsafe fn task_behind(py: Python<'_>, callable: *mut ffi::PyObject) -> *mut 
     // method the object whose it is; only an object's type is asked.
     unsafe {
         let is_step = ptr::eq(ffi::Py_TYPE(callable).cast(), signs.step_class.as_ptr());
-        let Some(place) = signs.places.task[usize::from(!is_step)] else { return ptr::null_mut() };
+        let Some(place) = signs.task[usize::from(!is_step)] else { return ptr::null_mut() };
         let task = content(callable, place);
         // A future may have told an object of ours that it is done, and not a task.
         if is_step || is_task(py, task) { task } else { ptr::null_mut() }
@@ -146,7 +183,7 @@ unsafe fn is_task(py: Python<'_>, object: *mut ffi::PyObject) -> bool {
 /// What a weak reference refers to, borrowed; null, or None's address, if that is gone or cannot be told.
 #[inline]
 pub fn referent(reference: &Py<PyAny>, py: Python<'_>) -> *mut ffi::PyObject {
-    match SIGNS.get(py).and_then(|signs| signs.places.referent) {
+    match SIGNS.get(py).and_then(|signs| signs.referent) {
         // SAFETY: a weak reference, in which the referent stands where it stood in another.
         Some(place) => unsafe { content(reference.as_ptr(), place) },
         None => ptr::null_mut(),
@@ -173,23 +210,21 @@ impl<'a, 'py> Names<'a, 'py> {
     /// A task of C, or of a class that is derived from it.
     #[inline]
     unsafe fn of_task(task: Borrowed<'a, 'py, PyAny>) -> Option<Self> {
-        let (py, places) = (task.py(), places(task.py())?);
-        let (in_task, in_coroutine) = (places.coroutine_of_task?, places.name_of_coroutine?);
+        let (py, places) = (task.py(), in_task(task.py())?);
         // SAFETY: as the caller promises; the coroutine is of the type in which its name's place was found.
         unsafe {
-            let own = Borrowed::from_ptr_or_opt(py, content(task.as_ptr(), places.name_of_task?))?;
-            let coroutine = content(task.as_ptr(), in_task);
+            let own = Borrowed::from_ptr_or_opt(py, content(task.as_ptr(), places.name))?;
+            let coroutine = content(task.as_ptr(), places.coroutine);
             let is_plain = !coroutine.is_null() && ffi::Py_TYPE(coroutine) == &raw mut ffi::PyCoro_Type;
-            let name = if is_plain { content(coroutine, in_coroutine) } else { ptr::null_mut() };
+            let name = if is_plain { content(coroutine, places.name_of_coroutine) } else { ptr::null_mut() };
             Some(Names { own, coroutine: Borrowed::from_ptr_or_opt(py, name) })
         }
     }
 }
 
-/// Where things are in objects that no other thread changes meanwhile.
-#[inline]
-fn places(py: Python<'_>) -> Option<&'static Places> {
-    SIGNS.get(py).map(|signs| &signs.places).filter(|_| cfg!(not(Py_GIL_DISABLED)))
+#[inline(always)]
+fn in_task(py: Python<'_>) -> Option<&'static InTask> {
+    SIGNS.get(py)?.in_task.as_ref()
 }
 
 /// The object that another refers to at this place, borrowed from it; null if there is none.
@@ -250,33 +285,32 @@ fn is_observed(this: &Bound<'_, Loop>) -> bool {
 }
 
 impl BareCall {
-    /// Runs it in its context, and tells whose step it was when that is over, if somebody wants to know. What it raises
-    /// goes to the loop's exception handler, as from a handle; KeyboardInterrupt and SystemExit are returned.
+    /// Runs it in its context. What it raises goes to the loop's exception handler, as from a handle; KeyboardInterrupt and
+    /// SystemExit are returned. If it is a `STEP` that is recorded, the record hears of a task that is over.
     #[inline(always)]
-    pub fn run<'py>(
-        self,
-        py: Python<'py>,
-        the_loop: impl FnOnce() -> Option<Bound<'py, PyAny>>,
-        has_run: Option<impl FnOnce(Borrowed<'_, 'py, PyAny>)>,
-    ) -> PyResult<()> {
+    pub fn run<const STEP: bool>(self, engine: &Engine<PyHost>, py: Python<'_>) -> PyResult<()> {
         // Bound from here on: each `Py` would ask whether the thread is attached when it goes.
         let (callable, context) = (self.callable.into_bound(py), self.context.into_bound(py));
         let future = self.future.map(|future| future.into_bound(py));
-        let ran = run_in(py, &context, || {
+        // (Nothing here panics. With a closure the step was no longer a part of its turn, and with a result of seven words
+        // that was copied: 60 instructions.)
+        let is_entered = enter(&context);
+        let called = is_entered && {
             let _current = current::Step::begin(&callable);
             match &future {
-                None => call::call_alone(&callable),
-                Some(future) => call::call_with(&callable, future),
+                None => call::try_alone(&callable).is_some(),
+                Some(future) => call::try_with(&callable, future).is_some(),
             }
-        });
-        if let Some(has_run) = has_run {
-            match known_task(callable.as_borrowed(), future.is_some()) {
-                Some(task) => has_run(task),
-                None => has_run(own_task(&callable).as_borrowed()),
-            }
+        };
+        let error = if called { None } else { Some(error::take(py)) };
+        if is_entered {
+            leave(&context);
         }
-        let Err(error) = ran else { return Ok(()) };
-        match the_loop() {
+        if STEP {
+            has_run(engine, callable.as_borrowed(), future.is_some());
+        }
+        let Some(error) = error else { return Ok(()) };
+        match engine.host.loop_object(py) {
             Some(the_loop) => handle::report(py, &handle_of(&the_loop, &callable, future.as_ref(), context)?, error),
             None => Err(error),
         }
@@ -343,10 +377,32 @@ impl BareCall {
 /// The task whose step or wake-up a callable is, without asking Python, if that can be done.
 #[inline(always)]
 fn known_task<'a, 'py>(callable: Borrowed<'a, 'py, PyAny>, is_wakeup: bool) -> Option<Borrowed<'a, 'py, PyAny>> {
-    let place = SIGNS.get(callable.py())?.places.task[usize::from(is_wakeup)]?;
+    let place = SIGNS.get(callable.py())?.task[usize::from(is_wakeup)]?;
     // SAFETY: in a wake-up and in a step the task stands where `recognise_task_steps` found it in another of the same
     // type, and stays there.
     unsafe { Borrowed::from_ptr_or_opt(callable.py(), content(callable.as_ptr(), place)) }
+}
+
+/// A step of a task has run that is recorded: if the task is over, it makes room for another at its address.
+#[inline(always)]
+fn has_run(engine: &Engine<PyHost>, step: Borrowed<'_, '_, PyAny>, is_wakeup: bool) {
+    match (known_task(step, is_wakeup), in_task(step.py())) {
+        // SAFETY: a task of C, or of a class that is derived from it, has its state where others have it.
+        (Some(task), Some(places)) => unsafe {
+            if *task.as_ptr().byte_add(places.state.get()).cast::<c_int>() != 0 {
+                engine.forget_subject(task.as_ptr() as u64);
+            }
+        },
+        _ => has_run_unknown(engine, &step),
+    }
+}
+
+#[cold]
+fn has_run_unknown(engine: &Engine<PyHost>, step: &Bound<'_, PyAny>) {
+    let task = own_task(step);
+    if is_done(&task).unwrap_or(true) {
+        engine.forget_subject(task.as_ptr() as u64);
+    }
 }
 
 #[cold]

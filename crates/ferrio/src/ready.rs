@@ -79,6 +79,11 @@ impl<W> Ready<W> {
         self.notes.clear();
     }
 
+    /// Gives back what was picked: it is the first now.
+    pub fn put_back(&mut self, work: W, cause: Cause) {
+        self.queue.push_front((work, cause));
+    }
+
     /// The newest entry.
     pub fn newest(&self) -> Option<&(W, Cause)> {
         self.queue.back()

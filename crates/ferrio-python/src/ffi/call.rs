@@ -30,22 +30,29 @@ pub fn call_method<'py, const N: usize>(
 
 /// `callable(argument)`.
 pub fn call_with<'py>(callable: &Bound<'py, PyAny>, argument: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    try_with(callable, argument).ok_or_else(|| error::take(callable.py()))
+}
+
+/// `callable(argument)`; None if that has raised, and what is still set.
+#[inline(always)]
+pub fn try_with<'py>(callable: &Bound<'py, PyAny>, argument: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let arguments = [argument.as_ptr()];
-    // SAFETY: the callable and its argument outlive the call.
+    // SAFETY: the callable and its argument outlive the call; the result is new or null with an error set.
     unsafe {
         let result = ffi::PyObject_Vectorcall(callable.as_ptr(), arguments.as_ptr(), 1, ptr::null_mut());
-        owned_or_raised(callable.py(), result)
+        Bound::from_owned_ptr_or_opt(callable.py(), result)
     }
 }
 
-/// `callable()`, through its type's `tp_call` with the empty tuple: the quickest way to one without vectorcall.
-pub fn call_alone<'py>(callable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    // SAFETY: the callable outlives the call; the empty tuple is a singleton.
+/// `callable()`, likewise, through its type's `tp_call` with the empty tuple: the quickest way to one without vectorcall.
+#[inline(always)]
+pub fn try_alone<'py>(callable: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    // SAFETY: the callable outlives the call; the empty tuple is a singleton; the result is as above.
     unsafe {
         let nothing = ffi::PyTuple_New(0);
         let result = ffi::PyObject_Call(callable.as_ptr(), nothing, ptr::null_mut());
         ffi::Py_DECREF(nothing);
-        owned_or_raised(callable.py(), result)
+        Bound::from_owned_ptr_or_opt(callable.py(), result)
     }
 }
 

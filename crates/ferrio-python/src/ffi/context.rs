@@ -23,21 +23,34 @@ pub fn copy_current(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
 /// user's method must go on in order.
 #[inline]
 pub fn run_in<R>(py: Python<'_>, context: &Bound<'_, PyAny>, f: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
-    // SAFETY: the callee checks that it is a context.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+    if !enter(context) {
         return Err(PyErr::fetch(py));
     }
     let result = catch_unwind(AssertUnwindSafe(f));
-    // SAFETY: entered above. An error of `f` is in its result and not the interpreter's, so nothing is overwritten.
-    // Leaving fails only if somebody else has left this context in between.
+    leave(context);
+    result.unwrap_or_else(|panic| {
+        Err(PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic))))
+    })
+}
+
+/// Enters `context`, to be left by [`leave`], for what cannot panic. False if it is entered already: a RuntimeError is set
+/// then.
+#[inline(always)]
+pub fn enter(context: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: attached; the callee checks that it is a context.
+    unsafe { ffi::PyContext_Enter(context.as_ptr()) == 0 }
+}
+
+/// Leaves a `context` that was entered. No error is set.
+#[inline(always)]
+pub fn leave(context: &Bound<'_, PyAny>) {
+    // SAFETY: as the caller promises, so that no error is overwritten. Leaving fails only if somebody else has left this
+    // context in between.
     unsafe {
         if ffi::PyContext_Exit(context.as_ptr()) < 0 {
             ffi::PyErr_WriteUnraisable(context.as_ptr());
         }
     }
-    result.unwrap_or_else(|panic| {
-        Err(PyRuntimeError::new_err(format!("panic in native code: {}", panic_message(&*panic))))
-    })
 }
 
 /// A copy of a context.

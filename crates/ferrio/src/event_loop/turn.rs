@@ -87,7 +87,7 @@ impl<H: Host> Engine<H> {
             let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { break };
             left -= 1;
             self.begin_step();
-            self.outcome(cx, catch_unwind(AssertUnwindSafe(|| self.run_work::<false>(cx, work, cause))))?;
+            self.step::<false>(cx, work, cause)?;
         }
         self.cause.set(Cause::OUTSIDE);
         Ok(())
@@ -101,40 +101,28 @@ impl<H: Host> Engine<H> {
     #[inline(never)]
     fn steps_recorded(&self, cx: H::Cx<'_>, mut left: usize) -> Result<usize, H::Abort> {
         while left > 0 && self.recording.is_flight() {
-            let Some(subject) = self.next_subject() else {
-                left = self.step_told(cx, left)?;
-                continue;
+            let (subject, number) = match self.next_subject() {
+                Some(subject) => (Some(subject), self.begin_step()),
+                None => match self.tell_next(left) {
+                    Some(told) => told,
+                    None => return Ok(0),
+                },
             };
-            let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { return Ok(0) };
+            let Some((work, cause)) = self.ready.with(|ready| ready.pick(1)) else { return Ok(0) };
             left -= 1;
-            let number = self.begin_step();
-            self.record_begin(subject);
-            let outcome = catch_unwind(AssertUnwindSafe(|| self.run_work::<true>(cx, work, cause)));
-            let is_good = matches!(outcome, Ok(Ok(())));
-            // (A result is seven words: not one is moved where all is well.)
-            let result = if is_good { None } else { Some(self.outcome(cx, outcome)) };
+            if let Some(subject) = subject {
+                self.record_begin(subject);
+            }
+            let result = self.step::<true>(cx, work, cause);
             self.record_end(number, cause);
-            result.transpose()?;
+            result?;
         }
         Ok(left)
     }
 
-    /// One of these steps that is not for the ring alone, or whose subject must be named first. How many are left.
-    #[cold]
-    #[inline(never)]
-    fn step_told(&self, cx: H::Cx<'_>, left: usize) -> Result<usize, H::Abort> {
-        let Some((work, cause)) = self.ready.with(|ready| ready.pick(left)) else { return Ok(0) };
-        let number = self.begin_step();
-        self.tell_begin(number, &work, cause);
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_work::<true>(cx, work, cause)));
-        let result = self.outcome(cx, outcome);
-        self.record_end(number, cause);
-        result.map(|()| left - 1)
-    }
-
     /// The number of the step that begins.
     #[inline(always)]
-    fn begin_step(&self) -> u64 {
+    pub(super) fn begin_step(&self) -> u64 {
         let number = self.steps.get() + 1;
         self.steps.set(number);
         self.cause.set(Cause::new(Kind::Step, number));
@@ -142,7 +130,23 @@ impl<H: Host> Engine<H> {
         number
     }
 
-    /// A part of its two callers, so that `work` is not handed over through memory (50 instructions a step).
+    /// Runs what was picked. (Catching its panic costs nothing measurable: tables, no code on the good path. What ends the
+    /// run is boxed: an error is seven words, which would be moved where all is well, too.)
+    ///
+    /// A part of its callers, so that `work` is not handed over through memory (50 instructions a step).
+    #[inline(always)]
+    fn step<const RECORDED: bool>(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause) -> Result<(), H::Abort> {
+        let run = || self.run_work::<RECORDED>(cx, work, cause).err().map(Box::new);
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(None) => Ok(()),
+            Ok(Some(abort)) => Err(*abort),
+            Err(panic) => {
+                H::panicked(self, cx, panic);
+                Ok(())
+            }
+        }
+    }
+
     #[inline(always)]
     fn run_work<const RECORDED: bool>(&self, cx: H::Cx<'_>, work: Work<H::Job>, cause: Cause) -> Result<(), H::Abort> {
         match work {
@@ -153,15 +157,6 @@ impl<H: Host> Engine<H> {
                 Ok(())
             }
         }
-    }
-
-    /// What a step has come to. (Catching its panic costs nothing measurable: tables, no code on the good path.)
-    #[inline(always)]
-    fn outcome(&self, cx: H::Cx<'_>, outcome: std::thread::Result<Result<(), H::Abort>>) -> Result<(), H::Abort> {
-        outcome.unwrap_or_else(|panic| {
-            H::panicked(self, cx, panic);
-            Ok(())
-        })
     }
 
     /// Whether this turn may do without a look at the operating system: there is work, and the last look was a moment ago.

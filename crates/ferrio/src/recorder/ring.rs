@@ -75,18 +75,29 @@ pub struct Pen {
     named: Short<Table<Named>>,
 }
 
-#[derive(Clone, Copy, Default)]
+/// The default is nobody.
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Named {
     /// Its number in the ring: one more than that of the record which named it first, so that none comes twice.
     id: u64,
     /// The stamp of its name as it was written; 0 once it has run, from when on it keeps it.
     stamp: usize,
-    /// How many chunks had been taken when its name was written.
-    at: u64,
+    /// When so many chunks have been taken, its name may be overwritten before long.
+    until: u64,
 }
 
-/// Subjects that are remembered at the most; then all are named anew.
-const REMEMBERED: usize = 64 * 1024;
+impl Named {
+    /// The record of this number tells its name, which has this stamp, when so many chunks have been taken.
+    #[inline]
+    fn introduce(&mut self, number: u64, chunks: u64, stamp: usize) {
+        if self.id == 0 {
+            (self.id, self.stamp) = (number + 1, stamp);
+        } else if self.stamp != 0 {
+            self.stamp = stamp;
+        }
+        self.until = chunks + FRESH;
+    }
+}
 
 impl Pen {
     /// Writes one record; `about` is the word 1 of it.
@@ -111,23 +122,32 @@ impl Pen {
         self.next.get()
     }
 
-    /// The number in the ring of the subject with this key, which is made ready, if the ring knows what it is called. If it was
-    /// made ready before, it has run since then, and keeps its name.
+    /// What the next record tells of the subject with this key, which is made ready: its number in the ring, and, if the ring
+    /// does not know what it is called, the word that tells its name and that name's stamp (else 0). If it was made ready before,
+    /// it has run since then, and keeps its name. None if there is no `title`, or its name does not stand there yet.
     #[inline]
-    pub fn known(&self, page: &Page, key: u64) -> Option<u64> {
+    pub fn wakes(&self, page: &Page, key: u64, title: impl FnOnce() -> Option<Title>) -> Option<(u64, u64, usize)> {
+        let next = self.room(page);
         self.named.with(|named| {
-            let known = named.get(key).filter(|known| !is_old(page, known.at))?;
-            known.stamp = 0;
-            Some(known.id)
+            let known = named.entry(key)?;
+            let chunks = page.header.chunks.load(Ordering::Relaxed);
+            if chunks < known.until {
+                known.stamp = 0;
+                return Some((known.id, 0, 0));
+            }
+            let title = title()?;
+            let place = self.places.with(|places| places.get(title.text).copied())?;
+            known.introduce(next, chunks, title.stamp);
+            Some((known.id, name_word(place, title), title.stamp))
         })
     }
 
-    /// As [`known`](Self::known), of a subject that begins to run; None, too, if that is for the first time and `stamp`, that of
+    /// The number in the ring of a subject that begins to run, if the ring knows what it is called; None, too, if that is for the first time and `stamp`, that of
     /// its name by now, is another than when it was made ready.
     #[inline]
     pub fn begins(&self, page: &Page, key: u64, stamp: impl FnOnce() -> usize) -> Option<u64> {
         self.named.with(|named| {
-            let known = named.get(key).filter(|known| !is_old(page, known.at))?;
+            let known = named.get(key).filter(|known| page.header.chunks.load(Ordering::Relaxed) < known.until)?;
             if known.stamp != 0 && known.stamp != stamp() {
                 return None;
             }
@@ -136,39 +156,18 @@ impl Pen {
         })
     }
 
-    /// Has the next record, which must be the subject's, tell what it is called: returns the subject's number in the ring and
-    /// the word that tells its name. None if that name does not stand there yet.
-    #[inline]
-    pub fn introduce(&self, page: &Page, key: u64, title: Title) -> Option<(u64, u64)> {
-        let place = self.places.with(|places| places.get(title.text).copied())?;
-        Some(self.introduce_as(page, key, title, place))
-    }
-
-    /// As [`introduce`](Self::introduce), of a subject whose `name` may have to be written first.
-    pub fn introduce_by_name(&self, page: &Page, key: u64, title: Title, name: impl FnOnce() -> String) -> (u64, u64) {
-        self.introduce(page, key, title).unwrap_or_else(|| {
-            let place = self.write_name(page, title, &name());
-            self.introduce_as(page, key, title, place)
-        })
-    }
-
-    #[inline]
-    fn introduce_as(&self, page: &Page, key: u64, title: Title, place: u32) -> (u64, u64) {
-        let (next, at) = (self.room(page), page.header.chunks.load(Ordering::Relaxed));
+    /// Has the next record, which must be the subject's, tell what it is called, whose `name` may have to be written first:
+    /// returns the subject's number in the ring and the word that tells its name.
+    pub fn introduce(&self, page: &Page, key: u64, title: Title, name: impl FnOnce() -> String) -> (u64, u64) {
+        let known = self.places.with(|places| places.get(title.text).copied());
+        let place = known.unwrap_or_else(|| self.write_name(page, title, &name()));
+        let next = self.room(page);
         let id = self.named.with(|named| {
-            if named.len() >= REMEMBERED && named.get(key).is_none() {
-                named.clear();
-            }
             let Some(known) = named.entry(key) else { return next + 1 };
-            if known.id == 0 {
-                (known.id, known.stamp) = (next + 1, title.stamp);
-            } else if known.stamp != 0 {
-                known.stamp = title.stamp;
-            }
-            known.at = at;
+            known.introduce(next, page.header.chunks.load(Ordering::Relaxed), title.stamp);
             known.id
         });
-        (id, (u64::from(place) << 32) | u64::from(u32::try_from(title.number).unwrap_or(0)))
+        (id, name_word(place, title))
     }
 
     #[cold]
@@ -181,10 +180,10 @@ impl Pen {
         place
     }
 
-    /// The subject with this key is over: another may have its key. Returns its number in the ring, if it had one.
+    /// The subject with this key is over: another may have its key. Returns its number in the ring; 0 if it had none.
     #[inline]
-    pub fn forget(&self, key: u64) -> Option<u64> {
-        self.named.with(|named| named.remove(key)).map(|known| known.id)
+    pub fn forget(&self, key: u64) -> u64 {
+        self.named.with(|named| named.get(key).map_or(0, |known| std::mem::take(known).id))
     }
 
     /// Subjects may have ended unseen, and others have their keys by now.
@@ -207,11 +206,14 @@ impl Drop for Pen {
     }
 }
 
+/// What is written into the ring will not be overwritten soon while fewer chunks than these are taken. (A loop that writes
+/// little may keep a chunk for as long again.)
+const FRESH: u64 = CHUNKS as u64 * 3 / 8 + 1;
+
 /// Whether what was written into the ring when so many chunks had been taken may be overwritten before long.
 #[inline]
 fn is_old(page: &Page, chunk: u64) -> bool {
-    // (A loop that writes little may keep a chunk for as long again.)
-    page.header.chunks.load(Ordering::Relaxed).wrapping_sub(chunk) > CHUNKS as u64 * 3 / 8
+    page.header.chunks.load(Ordering::Relaxed).wrapping_sub(chunk) >= FRESH
 }
 
 /// A chunk for one loop alone. Returns the number of its first free record. The first chunk of a loop may be one that
@@ -272,6 +274,12 @@ pub(super) fn read_chunk(page: &Page, place: usize) -> Option<(u64, Vec<[u64; 4]
 #[inline]
 pub fn about(kind: Kind, slot: usize, subject: u64) -> u64 {
     ((kind as u64) << 56) | ((slot as u64 & 0xff) << 48) | (subject & 0xffff_ffff_ffff)
+}
+
+/// Where the name stands, and the subject's own number, as one word.
+#[inline]
+fn name_word(place: u32, title: Title) -> u64 {
+    (u64::from(place) << 32) | u64::from(u32::try_from(title.number).unwrap_or(0))
 }
 
 /// A step's number and length as one word.
@@ -340,7 +348,7 @@ mod tests {
         assert!(prepare(page), "memory for the ring");
         let title = |number, stamp| Title { text: 0x1234_5678_9abc_def1, number, stamp };
         let introduce = |key, number, stamp, name: fn() -> String| {
-            let (subject, word) = pen.introduce_by_name(page, key, title(number, stamp), name);
+            let (subject, word) = pen.introduce(page, key, title(number, stamp), name);
             pen.write(page, about(Kind::Name, 0, subject), word, Cause::OUTSIDE, 0);
             (subject, word)
         };
@@ -350,20 +358,21 @@ mod tests {
         assert_eq!((word as u32, other as u32, word >> 32), (1, 2, other >> 32));
         assert_eq!(pen.begins(page, 0x200, || 8), Some(second));
         assert_eq!(pen.begins(page, 0x200, || unreachable!("it keeps its name")), Some(second));
-        assert_eq!(pen.known(page, 0x200), Some(second));
+        assert_eq!(pen.wakes(page, 0x200, || unreachable!("asked again")), Some((second, 0, 0)));
         // The same subject, which has got another name meanwhile.
         assert_eq!(pen.begins(page, 0x100, || 9), None);
         assert_eq!(introduce(0x100, 3, 9, || unreachable!("asked again")).0, first);
         assert_eq!(pen.begins(page, 0x100, || 9), Some(first));
         // Made ready for the second time, so that it has run.
         let (third, _) = introduce(0x300, 5, 10, || unreachable!("asked again"));
-        assert_eq!(pen.known(page, 0x300), Some(third));
+        assert_eq!(pen.wakes(page, 0x300, || unreachable!("asked again")), Some((third, 0, 0)));
         assert_eq!(pen.begins(page, 0x300, || unreachable!("it keeps its name")), Some(third));
-        assert_eq!(pen.forget(0x100), Some(first));
-        assert_eq!((pen.known(page, 0x100), pen.begins(page, 0x100, || 9)), (None, None));
+        assert_eq!(pen.forget(0x100), first);
+        assert_eq!(pen.forget(0x100), 0);
+        assert_eq!((pen.wakes(page, 0x100, || None), pen.begins(page, 0x100, || 9)), (None, None));
         // Its successor at the same address.
         assert!(![first, second].contains(&introduce(0x100, 4, 7, || unreachable!("asked again")).0));
         pen.forget_all();
-        assert_eq!(pen.known(page, 0x200), None);
+        assert_eq!(pen.wakes(page, 0x200, || None), None);
     }
 }

@@ -16,13 +16,22 @@ use crate::timers::TimerId;
 
 impl<H: Host> Engine<H> {
     /// The job's subject is over: another may have its key.
+    #[inline(never)]
     pub fn forget_subject(&self, key: u64) {
         let Recording { pen, rings, subject, begun, is_last, .. } = &self.recording;
         match pen.forget(key) {
-            Some(known) if known == subject.get() && begun.get() != 0 => is_last.set(true),
-            Some(known) if rings.get() => self.write(Kind::End, known, 0, self.cause.get(), self.moment()),
+            0 => {}
+            known if known == subject.get() && begun.get() != 0 => is_last.set(true),
+            known if rings.get() => self.record_over(known),
             _ => {}
         }
+    }
+
+    /// A subject is over that does not run.
+    #[cold]
+    #[inline(never)]
+    fn record_over(&self, subject: u64) {
+        self.write(Kind::End, subject, 0, self.cause.get(), self.moment());
     }
 
     #[inline]
@@ -58,7 +67,7 @@ impl<H: Host> Engine<H> {
     /// The subject that the next record is about, and the word that tells its name.
     fn introduce(&self, key: u64, title: Title, work: &Work<H::Job>) -> (u64, u64) {
         let name = || work.job().map_or_else(|| "a Rust future".to_owned(), H::name);
-        self.recording.pen.introduce_by_name(self.recording.page, key, title, name)
+        self.recording.pen.introduce(self.recording.page, key, title, name)
     }
 
     /// The subject of what begins to run, if the ring knows what it is called.
@@ -100,14 +109,7 @@ impl<H: Host> Engine<H> {
         let known = self.ready.with(|ready| {
             let (work, cause) = ready.newest()?;
             let (key, cause) = (key::<H>(work), *cause);
-            let (subject, name, stamp) = match pen.known(page, key) {
-                Some(subject) => (subject, 0, 0),
-                None => {
-                    let title = work.job().and_then(H::title)?;
-                    let (subject, name) = pen.introduce(page, key, title)?;
-                    (subject, name, title.stamp)
-                }
-            };
+            let (subject, name, stamp) = pen.wakes(page, key, || H::title(work.job()?))?;
             ready.note((subject, stamp));
             Some((subject, name, cause))
         });
@@ -126,14 +128,12 @@ impl<H: Host> Engine<H> {
             let mut note = None;
             if self.recording.rings.get() {
                 let key = key::<H>(&work);
-                let (subject, name, stamp) = match self.recording.pen.known(self.recording.page, key) {
-                    Some(subject) => (subject, 0, 0),
-                    None => {
-                        let title = self.title(&work);
-                        let (subject, name) = self.introduce(key, title, &work);
-                        (subject, name, title.stamp)
-                    }
-                };
+                let known = self.recording.pen.wakes(self.recording.page, key, || None);
+                let (subject, name, stamp) = known.unwrap_or_else(|| {
+                    let title = self.title(&work);
+                    let (subject, name) = self.introduce(key, title, &work);
+                    (subject, name, title.stamp)
+                });
                 self.write(Kind::Wake, subject, name, cause, self.moment());
                 note = Some((subject, stamp));
             }
@@ -156,12 +156,21 @@ impl<H: Host> Engine<H> {
         self.recording.begun.set(self.moment());
     }
 
-    /// The same of a step that may be told to others than the ring, or whose subject may have no name yet.
-    pub(in crate::event_loop) fn tell_begin(&self, number: u64, work: &Work<H::Job>, cause: Cause) {
+    /// Begins the step of one of the first `among` entries, which may be to be told to others than the ring, or may have no
+    /// name yet: it is the first of all then. Returns its subject, if there is a ring, and the step's number.
+    ///
+    /// (It goes back into the queue because a reference to it would keep it in memory on the hot way, too.)
+    #[cold]
+    #[inline(never)]
+    pub(in crate::event_loop) fn tell_next(&self, among: usize) -> Option<(Option<u64>, u64)> {
+        // Out of the queue meanwhile: whoever is called may call the loop.
+        let (work, cause) = self.ready.with(|ready| ready.pick(among))?;
+        let number = self.begin_step();
         self.observe(Observed::Begins(number, work.job(), cause));
-        if self.recording.rings.get() {
-            self.record_begin(self.beginning(work).unwrap_or_else(|| self.name(work)));
-        }
+        let subject = || self.beginning(&work).unwrap_or_else(|| self.name(&work));
+        let subject = self.recording.rings.get().then(subject);
+        self.ready.with(|ready| ready.put_back(work, cause));
+        Some((subject, number))
     }
 
     #[inline(always)]

@@ -69,7 +69,8 @@ impl DatagramTransport {
                 Err(error) => return Self::fatal(this, error, "Fatal write error on datagram transport"),
             }
         }
-        Self::enqueue(this, data, addr)
+        // Lost by now, if the kernel could not be asked for a sign.
+        if state.lost.get() { Ok(()) } else { Self::enqueue(this, data, addr) }
     }
 
     /// Close after what is queued has left; connection_lost(None) comes later.

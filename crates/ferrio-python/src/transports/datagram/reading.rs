@@ -25,13 +25,20 @@ const AT_ONCE: u32 = 64;
 const SINGLE: u8 = 16;
 
 impl DatagramTransport {
+    /// An endpoint that cannot be watched ends: it would never hear of anything.
     pub(super) fn watch_reads(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
         this.get().core.check_closed()?;
         if !state.read_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
-            let watched = this.get().core.engine()?.watch(state.fd, Direction::Read, job);
-            drop(watched.map_err(|error| os_error(this.py(), &error))?);
+            match this.get().core.engine()?.watch(state.fd, Direction::Read, job) {
+                Ok(former) => drop(former),
+                Err(error) => {
+                    state.read_watched.set(false);
+                    let error = os_error(this.py(), &error);
+                    return Self::fatal(this, error, "Fatal read error on datagram transport");
+                }
+            }
         }
         Ok(())
     }

@@ -90,8 +90,14 @@ impl DatagramTransport {
         let state = this.get().state()?;
         if !state.write_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_writable);
-            let watched = this.get().core.engine()?.watch(state.fd, Direction::Write, job);
-            drop(watched.map_err(|error| os_error(this.py(), &error))?);
+            match this.get().core.engine()?.watch(state.fd, Direction::Write, job) {
+                Ok(former) => drop(former),
+                Err(error) => {
+                    state.write_watched.set(false);
+                    let error = os_error(this.py(), &error);
+                    return Self::fatal(this, error, "Fatal write error on datagram transport");
+                }
+            }
         }
         Ok(())
     }

@@ -76,7 +76,13 @@ impl ReadPipe {
         if state.paused.get() || state.end.closing.get() || state.watched.replace(true) {
             return Ok(());
         }
-        state.end.watch(&this.get().core, this.as_any(), Direction::Read, Self::on_readable)
+        let watched = state.end.watch(&this.get().core, this.as_any(), Direction::Read, Self::on_readable);
+        // A pipe that cannot be watched ends: it would never hear of its writer.
+        watched.or_else(|error| {
+            state.watched.set(false);
+            log_lost(&this.get().core, this.as_any(), "Fatal read error on pipe transport", &error)?;
+            Self::lose(this, Some(error))
+        })
     }
 
     fn unwatch(this: &Bound<'_, Self>) -> PyResult<()> {

@@ -91,7 +91,11 @@ impl WritePipe {
         // A pipe without a reader has an error to report, a closed socket its end: both look readable.
         let tells = state.end.kind != Kind::Device;
         let watched = if tells && !state.end.closing.get() && !state.read_watched.replace(true) {
-            state.end.watch(core, object, Direction::Read, Self::on_reader_gone)
+            let watched = state.end.watch(core, object, Direction::Read, Self::on_reader_gone);
+            watched.or_else(|error| {
+                state.read_watched.set(false);
+                Self::fatal(this, error)
+            })
         } else {
             Ok(())
         };
@@ -117,13 +121,17 @@ impl WritePipe {
         if state.buffer.borrow().is_empty() {
             match write(state.end.fd, data) {
                 Ok(count) => sent = count,
-                Err(error) => return Self::fatal(this, error),
+                Err(error) => return Self::fatal(this, from_io(error)),
             }
             if sent == data.len() {
                 return Ok(());
             }
             if !state.write_watched.replace(true) {
-                state.end.watch(&this.get().core, this.as_any(), Direction::Write, Self::on_writable)?;
+                let watched = state.end.watch(&this.get().core, this.as_any(), Direction::Write, Self::on_writable);
+                if let Err(error) = watched {
+                    state.write_watched.set(false);
+                    return Self::fatal(this, error);
+                }
             }
         }
         state.buffer.borrow_mut().extend(&data[sent..]);
@@ -145,7 +153,7 @@ impl WritePipe {
             written
         };
         if let Err(error) = written {
-            return Self::fatal(this, error);
+            return Self::fatal(this, from_io(error));
         }
         if !state.buffer.borrow().is_empty() {
             return Ok(());
@@ -177,10 +185,9 @@ impl WritePipe {
     }
 
     /// A write that failed ends the connection; it is no bug, so nobody is told but the protocol.
-    fn fatal(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
+    fn fatal(this: &Bound<'_, Self>, error: PyErr) -> PyResult<()> {
         let state = this.get().state()?;
         state.lost_writes.set(state.lost_writes.get() + 1);
-        let error = from_io(error);
         log_lost(&this.get().core, this.as_any(), "Fatal write error on pipe transport", &error)?;
         Self::lose(this, Some(error))
     }

@@ -25,12 +25,19 @@ use crate::transports::write_queue::{receive, receive_into};
 const TLS_READ_SIZE: usize = 64 * 1024;
 
 impl StreamTransport {
+    /// A connection that cannot be watched ends: it would never hear of its peer.
     pub(super) fn watch_reads(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
         this.get().core.check_closed()?;
         if !state.read_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
-            drop(this.get().core.engine()?.watch(state.fd, Direction::Read, job).map_err(from_io)?);
+            match this.get().core.engine()?.watch(state.fd, Direction::Read, job) {
+                Ok(former) => drop(former),
+                Err(error) => {
+                    state.read_watched.set(false);
+                    return Self::fatal(this, from_io(error), "Fatal read error on socket transport");
+                }
+            }
         }
         Ok(())
     }

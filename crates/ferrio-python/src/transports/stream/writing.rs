@@ -113,7 +113,13 @@ impl StreamTransport {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !state.write_watched.replace(true) {
                         let job = Job::Call(this.clone().into_any().unbind(), Self::on_writable);
-                        drop(transport.core.engine()?.watch(state.fd, Direction::Write, job).map_err(from_io)?);
+                        match transport.core.engine()?.watch(state.fd, Direction::Write, job) {
+                            Ok(former) => drop(former),
+                            Err(error) => {
+                                state.write_watched.set(false);
+                                return Self::write_failed(this, error);
+                            }
+                        }
                     }
                     return Ok(());
                 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ferrio::Direction;
 use ferrio::event_loop::Due;
 use ferrio::poll::RawFd;
+use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -24,6 +25,9 @@ use crate::transports::tls::{NewTls, TlsOptions, TlsProtocol, Waiter};
 
 /// Out of descriptors: how long accepting pauses, in nanoseconds (asyncio's `constants.ACCEPT_RETRY_DELAY`).
 const RETRY_DELAY: u64 = 1_000_000_000;
+
+/// What the exception handler is told then, as asyncio says it.
+const OUT_OF_RESOURCES: &str = "socket.accept() out of system resource";
 
 /// The native half of `ferrio.Server`.
 #[pyclass(frozen, subclass, weakref, module = "ferrio._ferrio")]
@@ -205,25 +209,38 @@ impl Listener {
                     }
                 }
                 Err(error) if is_temporary(&error) => return Ok(()),
-                Err(error) if is_shortage(&error) => return Self::pause(this, error),
-                Err(error) => return Err(from_io(error)),
+                Err(error) if is_of_one_connection(&error) => return Err(from_io(error)),
+                Err(error) => {
+                    let short = is_shortage(&error);
+                    let message = if short { OUT_OF_RESOURCES } else { "socket.accept() failed" };
+                    return Self::pause(this, from_io(error), message);
+                }
             }
         }
         Ok(())
     }
 
-    /// No descriptors or memory: the connection stays in the kernel's queue, and we look again in a second.
-    fn pause(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
+    /// No descriptors or memory, or anything else that may last: connections stay in the kernel's queue, and we look again
+    /// in a second.
+    fn pause(this: &Bound<'_, Self>, error: PyErr, message: &str) -> PyResult<()> {
         let core = &this.get().server.get().core;
         let engine = core.engine()?;
         drop(engine.unwatch(this.get().fd, Direction::Read));
         let resume = Job::Call(this.clone().into_any().unbind(), |object| {
             let this = object.cast::<Self>()?;
             let closed = this.get().socket.bind(object.py()).call_method0("fileno")?.extract::<i64>()? < 0;
-            if closed { Ok(()) } else { Self::watch(this) }
+            if closed {
+                return Ok(());
+            }
+            match Self::watch(this) {
+                Err(error) if error.is_instance_of::<PyOSError>(object.py()) => {
+                    Self::pause(this, error, OUT_OF_RESOURCES)
+                }
+                watched => watched,
+            }
         });
         engine.timer(core.now() + RETRY_DELAY, Due::Job(resume));
-        core.report(this.py(), from_io(error), "socket.accept() out of system resource", |context| {
+        core.report(this.py(), error, message, |context| {
             let socket = crate::imports::imports(this.py())?.transport_socket.bind(this.py());
             context.set_item("socket", socket.call1((&this.get().socket,))?)
         })
@@ -260,4 +277,12 @@ fn is_temporary(error: &io::Error) -> bool {
 
 fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// What befell one connection in the queue, which has left it: the next may be well. (A firewall forbids it; or an error
+/// of its network, which Linux reports here.)
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use libc::{EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO};
+    let ended = [EHOSTDOWN, EHOSTUNREACH, ENETDOWN, ENETUNREACH, ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO];
+    error.raw_os_error().is_some_and(|code| ended.contains(&code))
 }

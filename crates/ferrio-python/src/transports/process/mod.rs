@@ -107,7 +107,7 @@ impl Process {
             Process { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };
         let this = whole::new(py, transport)?;
         if let Err(error) = Self::watch_child(&this) {
-            Self::close(&this)?;
+            Self::abandon(&this)?;
             return Err(error);
         }
         // Until it has ended.

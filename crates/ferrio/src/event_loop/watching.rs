@@ -133,9 +133,10 @@ impl<H: Host> Engine<H> {
             let removed = slot.replace(direction, None)?;
             match slot.wanted() {
                 Some((interest, mode)) => {
-                    // Narrowing what is watched can only fail for a descriptor that is gone, which has no news.
-                    drop(self.arm(fd, slot.generation, interest, mode, true));
-                    slot.armed = Some((interest, mode));
+                    // If that fails, what is no longer wanted will report, and is told again then.
+                    if self.arm(fd, slot.generation, interest, mode, true).is_ok() {
+                        slot.armed = Some((interest, mode));
+                    }
                 }
                 None => {
                     // Room to write there nearly always is. What can be read is left registered until news comes: most
@@ -221,6 +222,7 @@ impl<H: Host> Engine<H> {
     /// Sees to a registration that has reported: one that reports once has fallen silent, and whoever still waits for its
     /// other direction must be heard; one that nobody waits for goes.
     pub(super) fn rearm_reported(&self, fd: RawFd, generation: u32) {
+        let mut unheard = Vec::new();
         let is_in_order = self.descriptors.with(|all| {
             let Some(slot) = all.get(fd) else { return self.forget(fd) };
             let Some((interest, mode)) = slot.wanted() else {
@@ -235,12 +237,17 @@ impl<H: Host> Engine<H> {
                 return false;
             }
             if slot.armed.is_some_and(|armed| armed.1 == Mode::Once || armed != (interest, mode)) {
-                // It was armed a moment ago: it fails only if the descriptor was closed, which has no news.
-                drop(self.arm(fd, generation, interest, mode, true));
-                slot.armed = Some((interest, mode));
+                match self.arm(fd, generation, interest, mode, true) {
+                    Ok(()) => slot.armed = Some((interest, mode)),
+                    // A descriptor that was closed has no news. Otherwise: what is told more than it wants asks again at
+                    // the next report, and those who would hear nothing find out for themselves what is wrong.
+                    Err(error) if mode == Mode::Once && !is_closed(&error) => unheard.extend(slot.take()),
+                    Err(_) => {}
+                }
             }
             true
         });
+        unheard.into_iter().for_each(wake_all);
         if !is_in_order {
             self.shake_off();
         }
@@ -335,6 +342,14 @@ impl<H: Host> Engine<H> {
 
 fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the loop is closed")
+}
+
+/// Whether the poller refused a number that is no descriptor any more.
+fn is_closed(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return error.raw_os_error() == Some(libc::EBADF);
+    #[cfg(not(unix))]
+    return error.kind() == io::ErrorKind::NotFound;
 }
 
 fn wake_all<J>(watcher: Watcher<J>) {

@@ -1,0 +1,112 @@
+"""System calls fail: whoever is concerned is told, and nothing hangs, leaks, or spins."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from . import failing_calls
+from .programs import TIMEOUT
+
+COMPILER = shutil.which("cc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="what is put before the C library is Linux's"),
+    pytest.mark.skipif(COMPILER is None, reason="there is no C compiler"),
+]
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def run_failing(tmp_path_factory):
+    """Runs Python with arguments under the shim; returns what it printed."""
+    shim = tmp_path_factory.mktemp("failing") / "failing_calls.so"
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-o", shim, HERE / "failing_calls.c", "-ldl"], check=True)
+    environment = dict(os.environ, LD_PRELOAD=str(shim))
+
+    def run(*arguments):
+        command = [sys.executable, "-X", "faulthandler", *arguments]
+        options = {"capture_output": True, "text": True, "timeout": TIMEOUT, "env": environment}
+        done = subprocess.run(command, cwd=HERE.parent.parent, **options)
+        assert done.returncode == 0, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "panicked" not in done.stderr, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("program", [program.__name__ for program in failing_calls.PROGRAMS])
+def test_every_call_of_a_program_may_fail(run_failing, program):
+    *complaints, cases = run_failing("-m", "tests.audit.failing_calls", program).splitlines()
+    assert complaints == []
+    assert int(cases.split()[0]) > 20, "hardly a call was reached"
+
+
+SERVER = """
+import asyncio, ctypes, errno, socket
+import ferrio
+
+shim = ctypes.PyDLL(None)
+shim.relent.restype = ctypes.c_long
+FOR_EVER = 1 << 30
+told = []
+
+def fail(function, code, times=1):
+    shim.fail(function, ctypes.c_long(1), ctypes.c_long(times), code)
+
+class Greeting(asyncio.Protocol):
+    def connection_made(self, transport):
+        transport.write(b"hello")
+        transport.close()
+
+async def main(trouble):
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: told.append((context["message"], context["exception"].errno)))
+    server = await loop.create_server(Greeting, "127.0.0.1", 0)
+    with socket.socket() as client:
+        client.setblocking(False)
+        await loop.sock_connect(client, server.sockets[0].getsockname())
+        await trouble(loop)
+        print((await loop.sock_recv(client, 10)).decode())
+    server.close()
+    print(told)
+"""
+
+
+def test_a_server_that_cannot_accept_does_not_spin(run_failing):
+    printed = run_failing(
+        "-c",
+        SERVER
+        + """
+async def trouble(loop):
+    fail(b"accept4", errno.EINVAL, FOR_EVER)
+    await asyncio.sleep(0.5)
+    assert shim.relent() == 1
+
+ferrio.run(main(trouble))
+""",
+    )
+    assert printed == f"hello\n{[('socket.accept() failed', errno.EINVAL)]}\n"
+
+
+def test_a_server_accepts_again_even_if_it_could_not_be_watched_at_once(run_failing):
+    printed = run_failing(
+        "-c",
+        SERVER
+        + """
+async def trouble(loop):
+    fail(b"accept4", errno.EMFILE)
+    await asyncio.sleep(0.5)
+    fail(b"epoll_ctl", errno.ENOMEM)
+    while len(told) < 2:
+        await asyncio.sleep(0.05)
+
+ferrio.run(main(trouble))
+""",
+    )
+    message = "socket.accept() out of system resource"
+    assert printed == f"hello\n{[(message, errno.EMFILE), (message, errno.ENOMEM)]}\n"

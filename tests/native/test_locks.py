@@ -116,6 +116,24 @@ def test_one_belongs_to_the_loop_on_which_somebody_waited(name, namespace, run):
     run(fail())
 
 
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda namespace: namespace.Event().wait(),
+        lambda namespace: namespace.Semaphore(0).acquire(),
+        lambda namespace: namespace.Barrier(2).wait(),
+        lambda namespace: namespace.Queue().get(),
+    ],
+    ids=["Event", "Semaphore", "Barrier", "Queue"],
+)
+def test_waits_on_the_loop_that_a_replaced_get_running_loop_tells_of(wait, namespace, monkeypatch):
+    with contextlib.closing(asyncio.SelectorEventLoop()) as other:
+        monkeypatch.setattr(asyncio.events, "_get_running_loop", lambda: other)
+        with contextlib.closing(wait(namespace)) as waiting:
+            future = waiting.send(None)
+            assert future.get_loop() is other
+
+
 @pytest.mark.parametrize("name", ["Lock", "Event", "Semaphore"])
 def test_a_waiter_that_is_closed_waits_no_more(name, namespace, run):
     async def main():

@@ -8,8 +8,8 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::deque::Deque;
 use super::futures;
 use crate::ffi::guarded::Guarded;
-use crate::imports::imports;
 use crate::operation::{Outcome, Running, Step};
+use crate::tasks::asyncio::running_loop;
 
 /// The futures of those who wait, in order: a deque, which is made when somebody must wait or asks for it.
 #[derive(Default)]
@@ -232,7 +232,7 @@ impl OwnLoop {
     /// RuntimeError if the running loop is not the one that `owner` belongs to.
     pub fn waiter<'py>(&self, owner: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = owner.py();
-        let running = imports(py)?.running_loop.bind(py).call0()?;
+        let running = running_loop(py)?.unwrap_or_else(|| py.None().into_bound(py));
         let is_own = self.0.with(py, |own| match own {
             Some(own) => own.is(&running),
             // (If no loop runs, the error is None's, as in asyncio.)

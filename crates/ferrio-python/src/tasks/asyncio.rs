@@ -114,7 +114,13 @@ fn named<'py>(module: &Py<PyDict>, name: &Bound<'py, PyString>) -> PyResult<Opti
 
 /// The running loop, or None.
 pub fn running_loop(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let running = imports(py)?.running_loop.bind(py).call0()?;
+    let imports = imports(py)?;
+    let mut running = imports.running_loop.bind(py).call0()?;
+    if running.is_none() {
+        // As far as CPython knows. A loop that runs inside of another library's (trio-asyncio's) is told by a function
+        // which that has put there.
+        running = imports.events.bind(py).call_method0(intern!(py, "_get_running_loop"))?;
+    }
     Ok(Some(running).filter(|running| !running.is_none()))
 }
 

@@ -1,7 +1,8 @@
 """First thing in every Python of a suite's run: which loop asyncio makes (SUITES_LOOP), and a note of what was made (SUITES_LOOPS).
 
 `stock` leaves everything as it is. `ferrio` leads what a test suite calls a loop by to ferrio's: policies and the names of asyncio's
-classes. `native` puts ferrio's queues, locks, streams, … into asyncio as well.
+classes. `native` puts ferrio's queues, locks, streams, … into asyncio as well. A library that derives a loop of its own from the
+inside of asyncio's keeps the names of asyncio's classes (SUITES_NAMES=asyncio).
 """
 
 import asyncio
@@ -66,8 +67,9 @@ if mode != "stock":
     class EventLoop(asyncio.AbstractEventLoop, metaclass=Named):
         pass
 
-    asyncio.SelectorEventLoop = asyncio.EventLoop = EventLoop
-    asyncio.DefaultEventLoopPolicy = ferrio.EventLoopPolicy
+    if os.environ.get("SUITES_NAMES") != "asyncio":
+        asyncio.SelectorEventLoop = asyncio.EventLoop = EventLoop
+        asyncio.DefaultEventLoopPolicy = ferrio.EventLoopPolicy
     tell_blockbuster()
 
 

@@ -4,11 +4,17 @@ import asyncio
 import errno
 import gc
 import os
+import queue
 import socket
+import sysconfig
 import tempfile
+import threading
+import time
 import weakref
 
 import pytest
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 @pytest.fixture
@@ -47,6 +53,82 @@ def test_news_after_remove_reader_reaches_nobody_and_the_loop_sleeps_on(loop, pa
         assert got == [b"x"]
 
     loop.run_until_complete(main())
+
+
+@pytest.fixture
+def running(loop):
+    """The loop, run by another thread, with nothing to do."""
+    started = threading.Event()
+    loop.call_soon(started.set)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    started.wait(10)
+    time.sleep(0.1)
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="threads do not take turns: ferrio refuses, and asyncio breaks")
+def test_another_thread_watches_while_the_loop_sleeps(running, pair):
+    ours, peer = pair
+    got, room = queue.Queue(), threading.Event()
+    running.add_reader(ours, lambda: got.put((ours.recv(10), threading.current_thread())))
+    peer.send(b"x")
+    data, thread = got.get(timeout=10)
+    assert (data, thread is threading.current_thread()) == (b"x", False)
+    assert running.remove_reader(ours)
+    assert not running.remove_reader(ours)
+    peer.send(b"y")
+    running.add_writer(ours, lambda: (room.set(), running.remove_writer(ours)))
+    assert room.wait(10)
+    assert got.empty()
+    with tempfile.TemporaryFile() as file, pytest.raises(PermissionError):
+        running.add_reader(file, print)
+    ours.close()
+    with pytest.raises((OSError, ValueError)):
+        running.add_reader(ours, print)
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="threads do not take turns: ferrio refuses, and asyncio breaks")
+def test_other_threads_watch_while_the_loop_is_busy(running):
+    """Sockets that come and go, while the loop watches and unwatches one of its own."""
+    left, failed = 4, []
+
+    def busy():
+        running.add_reader(own, print)
+        running.remove_reader(own)
+        if left:
+            running.call_soon(busy)
+
+    def come_and_go():
+        nonlocal left
+        try:
+            for _ in range(200):
+                ours, peer = socket.socketpair()
+                with ours, peer:
+                    ours.setblocking(False)
+                    arrived = threading.Event()
+                    running.add_reader(ours, lambda: (ours.recv(10), arrived.set()))
+                    peer.send(b"x")
+                    assert arrived.wait(10), "nobody was told"
+                    assert running.remove_reader(ours)
+        except BaseException as error:
+            failed.append(error)
+        left -= 1
+
+    own, far = socket.socketpair()
+    with own, far:
+        running.call_soon_threadsafe(busy)
+        threads = [threading.Thread(target=come_and_go) for _ in range(left)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert not failed, failed
+        assert left == 0
+        time.sleep(0.05)
 
 
 def test_a_descriptor_that_is_closed_and_lives_on_elsewhere_is_shaken_off(loop, pair):

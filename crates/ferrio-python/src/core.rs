@@ -138,7 +138,8 @@ pub struct Core {
 
 // SAFETY: `engine` is the only part that is not thread-safe by itself. `Core::engine` hands it out only to the thread
 // that owns the loop, or, while nobody runs it, to whoever holds the interpreter lock (in a free-threaded build: to the
-// thread that claims it); `remote` is made for other threads.
+// thread that claims it); `Core::engine_in_turn` to whoever holds that lock, which the loop's thread does whenever it touches
+// the engine: it sleeps with copies of what it needs (`Engine::wait`). `remote` is made for other threads.
 unsafe impl Send for Core {}
 // SAFETY: as above.
 unsafe impl Sync for Core {}
@@ -206,6 +207,15 @@ impl Core {
     #[inline]
     pub fn engine(&self) -> PyResult<&Engine<PyHost>> {
         if self.is_mine() { Ok(&self.engine) } else { Err(wrong_thread()) }
+    }
+
+    /// The engine, also for another thread than the one that runs the loop: that is asleep, or between two lines of Python,
+    /// as the interpreter lock is held here. For what takes effect at once and leaves nothing for the end of a turn.
+    ///
+    /// # Errors
+    /// RuntimeError if another thread runs the loop and there is no such lock.
+    pub fn engine_in_turn(&self, _py: Python<'_>) -> PyResult<&Engine<PyHost>> {
+        if cfg!(Py_GIL_DISABLED) { self.engine() } else { Ok(&self.engine) }
     }
 
     /// Whether the calling thread may touch the engine.

@@ -1,4 +1,5 @@
-//! `add_reader`, `add_writer` and their removal: callbacks on any descriptor.
+//! `add_reader`, `add_writer` and their removal: callbacks on any descriptor. Other threads may call them while the loop runs,
+//! as Jupyter's kernels do: asyncio has them ask epoll at once, and says that it works nowhere.
 //!
 //! A socket that was closed no longer knows its number. Whoever was given to `add_reader` can still be given to
 //! `remove_reader`: [`Files`] remembers what was registered by which object.
@@ -68,7 +69,8 @@ fn add<'py>(
     // SAFETY: borrowed references that outlive the call.
     let handle = unsafe { handle::new(this.as_any(), callback.as_ptr(), args, context)? };
     handle::set_repeats(&handle);
-    let former = core.engine()?.watch(fd, direction, Job::Handle(handle::Scheduled::new(handle))).map_err(from_io)?;
+    let former =
+        core.engine_in_turn(py)?.watch(fd, direction, Job::Handle(handle::Scheduled::new(handle))).map_err(from_io)?;
     this.get().files.note(fd, direction, &file);
     cancel(py, former)?;
     Ok(py.None().into_bound(py))
@@ -116,7 +118,7 @@ fn remove<'py>(
     if core.is_closed() {
         return answer(false);
     }
-    let former = core.engine()?.unwatch(fd, direction);
+    let former = core.engine_in_turn(py)?.unwatch(fd, direction);
     this.get().files.forget(py, fd, direction);
     let watched = former.is_some();
     cancel(py, former)?;

@@ -207,8 +207,6 @@ def test_transports_and_awaitables_refuse_other_threads():
             lambda: receiving.send(None),
             lambda: receiving.throw(ValueError),
             receiving.close,
-            lambda: loop.add_reader(other, print),
-            lambda: loop.remove_reader(other),
             loop.run_forever,
             loop.close,
             server.close,

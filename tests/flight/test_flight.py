@@ -428,11 +428,12 @@ def test_dump_takes_its_words_in_any_order_and_says_where_it_cannot_write(servic
     assert f"{missing}: No such file or directory" in ferrio("dump", service.pid, "-o", missing, status=2).stderr
 
 
-def test_whoever_reads_an_export_may_have_had_enough(service, tmp_path):
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_whoever_reads_an_export_may_have_had_enough(wanted, service, tmp_path):
     ferrio("dump", service.pid, "-o", tmp_path / "it.xlog")
     command = [sys.executable, "-m", "ferrio", "export", "--jsonl", "-o", "-", tmp_path / "it.xlog"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.read(1)
+        process.stdout.read(wanted)
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0

@@ -70,6 +70,7 @@ def main(words):
     try:
         with _opened(out, is_text) as file:
             write(flight, file)
+            file.flush()  # here, and not at the end of the process, where nobody could be told
     except BrokenPipeError:
         # Whoever reads it has had enough (`| head`).
         to_nowhere(sys.stdout)

@@ -1,5 +1,5 @@
 //! `add_reader`, `add_writer` and their removal: callbacks on any descriptor. Other threads may call them while the loop runs,
-//! as Jupyter's kernels do: asyncio has them ask epoll at once, and says that it works nowhere.
+//! as Jupyter's kernels do: with asyncio they take effect at once, though nothing promises it.
 //!
 //! A socket that was closed no longer knows its number. Whoever was given to `add_reader` can still be given to
 //! `remove_reader`: [`Files`] remembers what was registered by which object.

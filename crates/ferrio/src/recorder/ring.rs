@@ -142,8 +142,8 @@ impl Pen {
         })
     }
 
-    /// The number in the ring of a subject that begins to run, if the ring knows what it is called; None, too, if that is for the first time and `stamp`, that of
-    /// its name by now, is another than when it was made ready.
+    /// The number in the ring of a subject that begins to run, if the ring knows what it is called. None, too, if it does so for
+    /// the first time, and `stamp`, that of its name by now, is another than when it was made ready.
     #[inline]
     pub fn begins(&self, page: &Page, key: u64, stamp: impl FnOnce() -> usize) -> Option<u64> {
         self.named.with(|named| {

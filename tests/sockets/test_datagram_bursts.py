@@ -88,10 +88,20 @@ def test_answers_in_a_burst_leave_together_after_it(run_on_ferrio, plain):
             echo(transport, data, addr)
             plain.sendto(b"seen " + data, addr)
 
-        transport, _ = await server(loop, answer)
-        await ask(plain, transport, numbers(4))
-        expected = [b"re: 0", b"seen 0", b"seen 1", b"seen 2", b"seen 3", b"re: 1", b"re: 2", b"re: 3"]
-        assert drain(plain) == expected
+        transport, protocol = await server(loop, answer)
+        together = [b"re: 0", b"seen 0", b"seen 1", b"seen 2", b"seen 3", b"re: 1", b"re: 2", b"re: 3"]
+        # A burst ends early where a tick of the clock falls into it, which a busy machine makes likely: then again.
+        for _ in range(100):
+            protocol.events.clear()
+            await ask(plain, transport, numbers(4))
+            await turns()
+            answers = drain(plain)
+            for kind in (b"re: ", b"seen "):
+                assert [answer for answer in answers if answer.startswith(kind)] == [kind + n for n in numbers(4)]
+            if answers == together:
+                break
+        else:
+            pytest.fail(f"never together: {answers}")
         await closed(transport)
 
     run_on_ferrio(main)

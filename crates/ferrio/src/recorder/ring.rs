@@ -127,7 +127,6 @@ impl Pen {
     /// it has run since then, and keeps its name. None if there is no `title`, or its name does not stand there yet.
     #[inline]
     pub fn wakes(&self, page: &Page, key: u64, title: impl FnOnce() -> Option<Title>) -> Option<(u64, u64, usize)> {
-        let next = self.room(page);
         self.named.with(|named| {
             let known = named.entry(key)?;
             let chunks = page.header.chunks.load(Ordering::Relaxed);
@@ -137,7 +136,7 @@ impl Pen {
             }
             let title = title()?;
             let place = self.places.with(|places| places.get(title.text).copied())?;
-            known.introduce(next, chunks, title.stamp);
+            known.introduce(self.room(page), chunks, title.stamp);
             Some((known.id, name_word(place, title), title.stamp))
         })
     }

@@ -39,7 +39,7 @@ WAITS = {
 }  # fmt: skip
 CAUSES = {
     "timer": {"timer"}, "socket": {"fd", "direction"}, "task": {"task", "step"}, "thread": set(), "signal": {"number"},
-    "child": {"pid"}, "cancel": set(), "outside": set(), "callback": {"what", "because"}, "turn": set(),
+    "child": {"pid"}, "cancel": set(), "outside": set(), "generator": set(), "callback": {"what", "because"}, "turn": set(),
 }  # fmt: skip
 
 
@@ -323,6 +323,100 @@ def test_ctrl_c_ends_the_story_properly(program):
     rest, errors = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
     assert "is cancelled" in rest and "ended by Ctrl-C" in rest and errors.endswith("KeyboardInterrupt\n")
+    # It has waited for its timer all the time, and not to be run.
+    assert "ready queue" not in rest
+
+
+def test_a_library_s_tasks_are_the_library_s(program, tmp_path):
+    packages = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "heart.py").write_text(
+        textwrap.dedent("""
+            import asyncio
+
+            class Heart(asyncio.Protocol):
+                def start(self):
+                    self.task = asyncio.create_task(self.beat())
+
+                def connection_made(self, transport):
+                    self.start()
+                    transport.write(b"!")
+
+                def data_received(self, data):
+                    self.task.cancel()
+                    asyncio.create_task(self.bump())
+
+                async def beat(self):
+                    await asyncio.sleep(10)
+
+                async def bump(self):
+                    self.task = asyncio.create_task(self.end())
+
+                async def end(self):
+                    await asyncio.sleep(0)
+        """)
+    )
+    path = program("""
+        import asyncio, heart
+
+        async def main():
+            heart.Heart().start()
+            server = await asyncio.start_server(answer, "127.0.0.1")
+            await asyncio.get_running_loop().create_connection(heart.Heart, *server.sockets[0].getsockname())
+            await asyncio.sleep(0.2)
+            server.close()
+
+        async def answer(reader, writer):
+            writer.write(await reader.read(1))
+            await asyncio.sleep(0.1)
+            writer.close()
+
+        asyncio.run(main())
+    """)
+    events = events_of(path, PYTHONUSERBASE=str(tmp_path), PYTHONPATH=str(packages))
+    names = {event["task"]: event["name"] for event in events if event["event"] == "queued"}
+    born = {
+        event["name"]: (event.get("file"), event["by"].get("task"), event.get("because", {}).get("kind"))
+        for event in events
+        if event["event"] == "queued"
+    }
+    (main,) = (number for number, name in names.items() if name == "main")
+    (bump,) = (number for number, name in names.items() if name == "bump")
+    assert born["beat"] == ("program.py", main, None)
+    heart = born["end"][0]
+    assert heart.endswith("heart.py") and born["end"] == (heart, bump, None)
+    assert born["answer"] == (None, None, "socket") and born["bump"] == (heart, None, "socket")
+    # They are kept, or thrown away, by the library: only what the program itself throws away can it do better.
+    unkept = [event for event in events if event["event"] == "mistake" and event["kind"] == "unkept-task"]
+    assert [event["name"] for event in unkept] in ([], ["bump"])
+    # What has woken the loop is what it has told the operating system to watch.
+    asleep = None
+    for event in events:
+        if event["event"] == "asleep":
+            asleep = event
+        if event["event"] == "awake":
+            watched = {watch["fd"] for watch in asleep["watches"]}
+            assert {cause["fd"] for cause in event["by"] if cause["kind"] == "socket"} <= watched
+
+
+def test_what_other_processes_and_threads_run_is_named(program):
+    path = program("""
+        import asyncio, concurrent.futures, os
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            with concurrent.futures.ProcessPoolExecutor(1) as pool:
+                await asyncio.gather(loop.run_in_executor(pool, os.getpid))
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                await asyncio.wait([loop.run_in_executor(pool, os.getppid), loop.run_in_executor(pool, os.getppid)])
+
+        if __name__ == "__main__":
+            asyncio.run(main())
+    """)
+    told = explain(path).stdout
+    assert "woken by gather, when a future has finished" in told
+    assert "woken by asyncio.wait, when all of them have finished" in told and "2 futures have not finished" in told
+    assert "nobody have" not in told and "nobody has finished" not in told
 
 
 @pytest.mark.parametrize("way", ["-m", "-c", "-"])

@@ -17,6 +17,8 @@ class Bill:
         self._asleep = 0.0
         self._wakes = 0
         self._waits = 0.0
+        #: Whether somebody waits for clients: that is no work that could be done one after the other.
+        self._serves = False
         self._chains = []
         self._more = 0
         self._open = {}  # number of a task → the chain that it is the end of
@@ -31,7 +33,9 @@ class Bill:
         wait = life.wait or {}
         if wait.get("kind") == "any":
             wait = wait["of"][0]
-        if life.paused is not None and life.number and wait.get("kind") in {"timer", "socket", "thread", "child"}:
+        # (What a child writes comes while it runs, which is waited for anyhow.)
+        ends = {"timer", "socket", "thread", "child"} if not wait.get("pipe") else {}
+        if life.paused is not None and life.number and wait.get("kind") in ends:
             self._waits += now - life.paused
 
     def note(self, event):
@@ -39,6 +43,8 @@ class Bill:
         if kind == "awake":
             self._asleep += event["slept"]
             self._wakes += 1
+        elif kind == "asleep":
+            self._serves = self._serves or any("listens" in watch for watch in event["watches"])
         elif kind == "pause":
             for wait in (
                 event["waits"].get("of", [event["waits"]]) if event["waits"]["kind"] == "any" else [event["waits"]]
@@ -102,7 +108,7 @@ class Bill:
             "python": round(python, 9),
             "asleep": round(self._asleep, 9),
             "wakes": self._wakes,
-            "one_by_one": round(python + self._waits, 9),
+            "one_by_one": round(python + self._waits, 9) if not self._serves else None,
             "chains": self._chains,
             "more_chains": self._more,
             "error": type(error).__name__ if error is not None else None,

@@ -6,6 +6,9 @@ import types
 
 _OWN_MODULES = {"asyncio", "ferrio", "_asyncio", "concurrent"}
 
+#: The class of what an async generator's aclose() returns.
+GENERATORS_END = "async_generator_athrow"
+
 #: Native classes of no module, whose instances are asyncio's own callbacks.
 _OWN_CLASSES = {"WakeOnCall"}
 

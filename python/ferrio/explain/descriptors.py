@@ -5,7 +5,10 @@ import asyncio
 from . import kernel
 from .callbacks import is_inner, short_name
 from .copies import socket_at
-from .waits import address
+from .waits import address, peer_of
+
+#: The classes of what has a connection, whose bytes go to whoever waits for them by then.
+_CONNECTIONS = {"StreamTransport", "DatagramTransport", "ReadPipeTransport"}
 
 
 class Descriptors:
@@ -69,8 +72,11 @@ class Descriptors:
             if (fd, direction) in known:
                 continue
             about = self._about.get(fd, {})
-            if "listens" in about or (isinstance(who, asyncio.Handle) and not is_inner(who._callback)):
-                watched.append({"fd": fd, "direction": direction, "peer": None} | about)
+            if type(who).__name__ in _CONNECTIONS:
+                about = {"peer": peer_of(fd)} | about
+            elif "listens" not in about and (not isinstance(who, asyncio.Handle) or is_inner(who._callback)):
+                continue
+            watched.append({"fd": fd, "direction": direction, "peer": None} | about)
         return watched[:20]
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import collections
+import concurrent.futures
 import functools
 import operator
+import re
 import sys
 import threading
 import time
@@ -35,6 +37,7 @@ def watch(recorder):
     sys.set_coroutine_origin_tracking_depth(max(1, depth))
     yield lambda: sys.set_coroutine_origin_tracking_depth(depth)
     yield _replace(warnings, "_warn_unawaited_coroutine", lambda original: _never_awaited(recorder, original))
+    yield _replace(warnings, "_showwarnmsg", lambda original: _warnings(recorder, original))
     yield _replace(ferrio.EventLoop, "call_exception_handler", lambda original: _exceptions(recorder, original))
     yield _replace(ferrio.EventLoop, "run_in_executor", lambda original: _jobs(recorder, original))
     yield _replace(ferrio.EventLoop, "close", lambda original: _closing(recorder, original))
@@ -62,7 +65,7 @@ def _listen(recorder):
         observer = recorder.observers.get(threading.get_ident())
         if observer is None or observer.step is None or len(observer.calls) > 1000:
             return
-        frame = places.here()
+        frame = places.here(1, observer.floor)
         if frame is not None:
             seconds = arguments[0] if event == "time.sleep" and arguments else None
             place = (event, frame.f_code.co_filename, frame.f_lineno)
@@ -133,29 +136,51 @@ def _never_awaited(recorder, original):
     def _warn_unawaited_coroutine(coroutine):
         code = getattr(coroutine, "cr_code", None)
         origin = getattr(coroutine, "cr_origin", None)
-        if not recorder._over and code is not None and places.owner(code.co_filename) in {"user", "package"}:
-            event = {"event": "mistake", "kind": "never-awaited", "cost": 0, "victims": [], "what": coroutine.__name__}
-            for file, line, _ in origin or ():
-                if places.owner(file) == "user":
-                    event["place"] = recorder.places.at(file, line)
-                    break
-            observer = recorder.observers.get(threading.get_ident())
-            if observer is not None:
-                observer.tell(event)
-            else:
-                recorder.emit(None, event)
+        whose = places.owner(code.co_filename) if code is not None else None
+        place = next((at for at in origin or () if places.owner(at[0]) == "user"), None)
+        if whose in {"user", "package"} or place is not None:
+            _tell_never_awaited(recorder, coroutine.__name__, place)
         # As without us: the origin is only known because we asked for it.
         # (That a warning takes its time is not the program's fault.)
         begun, spent = time.perf_counter(), recorder.spent
+        recorder.warning = True
         try:
             if origin is None or len(origin) > 1:
                 return original(coroutine)
             message = f"coroutine '{coroutine.__qualname__}' was never awaited"
             return warnings.warn(message, category=RuntimeWarning, stacklevel=2, source=coroutine)
         finally:
+            recorder.warning = False
             recorder.spent = spent + time.perf_counter() - begun
 
     return _warn_unawaited_coroutine
+
+
+def _warnings(recorder, original):
+    """A native coroutine only warns, where it is dropped. That is the place if its call stands there."""
+
+    def _showwarnmsg(message):
+        found = re.fullmatch("coroutine '(.+)' was never awaited", str(message.message))
+        if found and not recorder.warning and places.owner(message.filename) == "user":
+            what, place = found[1].rpartition(".")[2], (message.filename, message.lineno)
+            code = recorder.places.at(*place)["code"]
+            _tell_never_awaited(recorder, what, place if places.call_in(code, what) else None)
+        return original(message)
+
+    return _showwarnmsg
+
+
+def _tell_never_awaited(recorder, what, place):
+    if recorder._over:
+        return
+    event = {"event": "mistake", "kind": "never-awaited", "cost": 0, "victims": [], "what": what}
+    if place is not None:
+        event["place"] = recorder.places.at(*place[:2])
+    observer = recorder.observers.get(threading.get_ident())
+    if observer is not None:
+        observer.tell(event)
+    else:
+        recorder.emit(None, event)
 
 
 def _exceptions(recorder, original):
@@ -231,7 +256,10 @@ def _jobs(recorder, original):
         future = original(self, executor, func, *args)
         observer = recorder.of_loop(self)
         if observer is not None:
-            observer.jobs[id(future)] = _job(func)
+            job = {"job": _job(func)}
+            if isinstance(executor, concurrent.futures.ProcessPoolExecutor):
+                job["process"] = True
+            observer.jobs[id(future)] = weakref.ref(future), job
             weakref.finalize(future, observer.jobs.pop, id(future), None).atexit = False
         return future
 

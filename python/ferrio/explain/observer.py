@@ -9,7 +9,7 @@ import sys
 import weakref
 
 from . import mistakes, places
-from .callbacks import is_inner, name_of, short_name, who_is_told
+from .callbacks import GENERATORS_END, is_inner, name_of, short_name, who_is_told
 from .descriptors import Descriptors
 from .sleep import Sleep
 from .steps import Steps, task_of, told
@@ -31,11 +31,13 @@ class Observer(Steps):
         self.descriptors = Descriptors(self._loop, self.virtual)
         self.waits = Waits(self)
         self.sleep = Sleep(self)
-        self.jobs = {}  # id of a future → what its thread does
+        self.jobs = {}  # id of a future → (the future, weakly; what its thread does)
         #: Our own time (see Recorder.own_time) when the loop called.
         self.own_now = recorder.own_time()
         #: The step that runs, the life of the task whose it is, and that task.
         self.step = None
+        #: The frame that runs the loop: what is outside of it has nothing to do with the step.
+        self.floor = None
         self.current = None
         self._task = None
         self._step_began = 0.0
@@ -80,6 +82,15 @@ class Observer(Steps):
 
     def lives(self):
         return [life for life in list(self.recorder.lives.values()) if life.observer is self]
+
+    def job(self, future):
+        """What a thread does for a future, or None."""
+        return self.jobs.get(id(future), (None, None))[1]
+
+    def running_jobs(self):
+        """What threads do of which nobody has heard the end."""
+        futures = [(reference(), job) for reference, job in list(self.jobs.values())]
+        return [job for future, job in futures if future is not None and not future.done()]
 
     def is_told(self, life):
         return not life.inner or self.recorder.everything
@@ -130,23 +141,32 @@ class Observer(Steps):
         return self._task is not None and self._task.done()
 
     def _birth(self, task, kind):
-        frame = places.here(3)
+        frame = places.here(3, self.floor)
         inner = self._is_errand(task, frame)
         life = self.recorder.born(task, self, inner)
         life.queued = self.own_now
         if not self.is_told(life):
             return
         event = {"event": "queued", "life": life, "by": {"loop": True}}
-        by_users = frame is not None and (self.current is not None or self._callback is not None or kind == "outside")
-        if by_users:
+        if frame is not None:
             event["place"] = self.recorder.places.of_frame(frame)
             event["call"] = self.recorder.places.call(frame)
-            if self.current is not None:
-                event["by"] = {"task": self.current.number}
-        else:
-            event["because"] = self.step_cause or {"kind": "outside"}
+        if self.current is not None and (frame is not None or self.current.number):
+            event["by"] = {"task": self.current.number}
+        elif frame is None and type(task.get_coro()).__name__ == GENERATORS_END:
+            event["because"] = {"kind": "generator"}
+        elif self.step is not None:
+            event["because"] = self.step_cause
+        elif frame is None:
+            event["because"] = {"kind": "outside"}
         event["ready"] = self.line_up()
-        unkept = by_users and self.current is not None and not inner and places.discards(frame)
+        unkept = (
+            frame is not None
+            and self.current is not None
+            and not inner
+            and places.discards(frame)
+            and places.calls_asyncio(frame, 3)
+        )
         self._newborn.append((life, event, (event["place"], frame.f_code) if unkept else None))
 
     def deliver(self):
@@ -168,7 +188,7 @@ class Observer(Steps):
             return True
         # One that another coroutine of asyncio's has made, for itself.
         inner = sys._getframe(4)
-        while inner is not None and inner is not frame:
+        while inner is not None and inner is not frame and inner is not self.floor:
             if inner.f_code.co_flags & 0x80 and inner.f_code.co_name not in {"wait_for"}:
                 return True
             inner = inner.f_back
@@ -197,7 +217,8 @@ class Observer(Steps):
         raises = self._raises(life, task)
         if raises and not who:
             event["raises"] = raises
-        frame = places.here(3) if self.current is not None and cause.get("task") == self.current.number else None
+        by_current = self.current is not None and cause.get("task") == self.current.number
+        frame = places.here(3, self.floor) if by_current else None
         if frame is not None:
             event["place"] = self.recorder.places.of_frame(frame)
         event["ready"] = self.line_up()
@@ -209,13 +230,14 @@ class Observer(Steps):
 
     # --- cancellation ------------------------------------------------------------------------------------------------
 
-    def _cancellations(self, life, task):
-        """Tells of a cancellation that nobody has been told of; returns who asked for it, or None."""
+    def _cancellations(self, life, task, when=None):
+        """Tells of a cancellation that nobody has been told of; returns who asked for it, or None. ``when`` says in which
+        state the task was asked, if it did not wait."""
         asked = self._newly_cancelled(task)
         if not asked:
             return None
-        by = self._who_cancels()
-        frame = places.here(3)
+        by = self._who_cancels(life, when)
+        frame = places.here(3, self.floor)
         place = self.recorder.places.of_frame(frame) if frame is not None and self.current is not None else None
         closing = _is_in("_cancel_all_tasks")
         for each in asked:
@@ -227,6 +249,8 @@ class Observer(Steps):
             event = {"event": "cancel", "life": each, "by": by}
             if place:
                 event["at"] = place
+            if when is not None:
+                event["when"] = when
             self.tell(event)
         return by
 
@@ -244,9 +268,13 @@ class Observer(Steps):
             task = waiter.task() if waiter is not None else None
         return found[::-1]
 
-    def _who_cancels(self):
-        if self.current is not None:
+    def _who_cancels(self, life, when):
+        if self.current is not None and (self.current is not life or when == "running"):
             return {"task": self.current.number}
+        if self.current is not None:
+            # It was asked before it ran: by whom only what it awaits may tell.
+            by = life.because if life.because is not None and life.because["kind"] == "task" else {}
+            return {"task": by["task"]} if by and by["task"] != life.number else {"loop": True}
         cause = self.step_cause or {"kind": "outside"}
         if self._callback is not None and name_of(self._callback) == "TaskGroup._on_task_done":
             return {"group": True, "because_of": cause.get("task")}
@@ -262,11 +290,17 @@ class Observer(Steps):
             word = who_is_told(callback)
             if word:
                 self._tells.append(word)
-        elif kind != "timer" and not is_inner(callback):
+                self._scheduled[id(subject)] = "add_done_callback", None
+        elif kind != "timer" and not self._is_inner(subject):
             self._note_callback(subject, "call_soon")
 
+    @staticmethod
+    def _is_inner(handle):
+        # The loop closes async generators that were left by itself.
+        return is_inner(handle._callback) or any(type(each).__name__ == GENERATORS_END for each in handle._args or ())
+
     def _note_callback(self, handle, how):
-        frame = places.here(3)
+        frame = places.here(3, self.floor)
         self._scheduled[id(handle)] = how, self.recorder.places.of_frame(frame) if frame is not None else None
 
     def _run_callback(self, subject, cause):
@@ -278,7 +312,7 @@ class Observer(Steps):
         callback = self._callback = subject._callback
         if callback is None:
             return
-        inner = is_inner(callback)
+        inner = self._is_inner(subject)
         if not inner:
             self._causes[self.step] = {"kind": "callback", "what": short_name(callback), "because": cause}
         if not inner or self.recorder.everything:

@@ -4,11 +4,14 @@ Only looks: it compiles and runs nothing of the user's.
 """
 
 import ast
+import contextlib
 import functools
+import io
 import linecache
 import os
 import site
 import sys
+import tokenize
 
 import ferrio
 
@@ -126,10 +129,11 @@ class Places:
         return b" ".join(text.strip() for text in lines).decode(errors="replace")
 
 
-def nearest(frame):
-    """The innermost frame of the user's, from ``frame`` outwards; of a package's if there is none; or None."""
+def nearest(frame, floor=None):
+    """The innermost frame of the user's, from ``frame`` outwards to before ``floor``; of a package's if there is none; or
+    None."""
     package = None
-    while frame is not None:
+    while frame is not None and frame is not floor:
         whose = owner(frame.f_code.co_filename)
         if whose == "user":
             return frame
@@ -139,9 +143,28 @@ def nearest(frame):
     return package
 
 
+def call_in(code, name):
+    """How a function of this name is called in a line, as it is written there: ``self.save``. "" if it is not."""
+    try:
+        tree = ast.parse(code)
+    except (SyntaxError, ValueError):
+        return ""
+    calls = (ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return next((call for call in calls if call.rpartition(".")[2] == name), "")
+
+
+def _without_comment(code):
+    if "#" in code:
+        with contextlib.suppress(tokenize.TokenError, SyntaxError):
+            for token in tokenize.generate_tokens(io.StringIO(code).readline):
+                if token.type == tokenize.COMMENT:
+                    return code[: token.start[1]].rstrip()
+    return code
+
+
 def shorten(code):
-    """Code that fits into a sentence: the arguments of a long call are left out."""
-    code = " ".join(code.split())
+    """Code that fits into a sentence: without a comment, and the arguments of a long call are left out."""
+    code = " ".join(_without_comment(code).split())
     if len(code) <= _WIDTH:
         return code
     name = _called(code.removeprefix("await "))
@@ -180,6 +203,16 @@ def _discards(code, at):
     return False
 
 
-def here(depth=1):
+def here(depth=1, floor=None):
     """The innermost frame of the user's that is running now."""
-    return nearest(sys._getframe(depth + 1))
+    return nearest(sys._getframe(depth + 1), floor)
+
+
+def calls_asyncio(frame, depth=1):
+    """Whether it is a frame itself that has called asyncio, and not something in between."""
+    inner = sys._getframe(depth + 1)
+    while inner is not None and inner is not frame:
+        if owner(inner.f_code.co_filename) != "asyncio":
+            return False
+        inner = inner.f_back
+    return True

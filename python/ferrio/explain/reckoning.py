@@ -1,6 +1,6 @@
 """The wording of what a run comes to: mistakes, and the bill. With it what every sentence needs: names, lines, durations."""
 
-from .places import shorten
+from .places import call_in, shorten
 
 
 def span(seconds):
@@ -42,6 +42,7 @@ class Reckoning:
         self._said = set()
         self._names = {}
         self._cancelled = set()  # numbers of tasks that have ended so
+        self._failed = set()
         self._main = None
         self._virtual = False
 
@@ -98,7 +99,8 @@ class Reckoning:
         at = f"{self._line(event)}, `{shorten(event['code'])}`, " if "line" in event else "The call "
         told = f"{what}() never runs: {at}only makes a coroutine object, and nobody awaits it."
         if self._once("never-awaited"):
-            told += f" Write `await {what}(…)`, or make it a task with asyncio.create_task()."
+            call = call_in(event.get("code", ""), what) or what
+            told += f" Write `await {call}(…)`, or make it a task with asyncio.create_task()."
         return told
 
     def _mistake_unkept_task(self, event):
@@ -148,7 +150,7 @@ class Reckoning:
                 f"asleep in the operating system {span(event['asleep'])}{'' if virtual else share}, "
                 f"woken {'once' if times == 1 else 'twice' if times == 2 else f'{times} times'}"
             )
-        if event["one_by_one"] > 1.05 * event["elapsed"]:
+        if event["one_by_one"] and event["one_by_one"] > 1.05 * event["elapsed"]:
             lines.append(
                 f"one after the other, all this would have taken {span(event['one_by_one'])}; "
                 f"side by side it took {span(event['elapsed'])}"

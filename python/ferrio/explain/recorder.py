@@ -15,6 +15,7 @@ import weakref
 import ferrio
 
 from .bill import Bill
+from .callbacks import GENERATORS_END
 from .observer import Observer
 from .output import Output
 from .places import Places
@@ -92,6 +93,8 @@ class Recorder:
         self._of_loops = weakref.WeakKeyDictionary()
         #: Lines that have been told of once.
         self.seen = set()
+        #: Whether the interpreter warns of a coroutine of Python's.
+        self.warning = False
         self._undo = []
         self._output = None
         self._over = False
@@ -253,6 +256,8 @@ class Recorder:
     def _name(self, task, inner):
         coroutine = task.get_coro()
         name = getattr(coroutine, "__name__", None) or type(coroutine).__name__
+        if name == GENERATORS_END:
+            name = "aclose"
         own = task.get_name() if isinstance(task, asyncio.Task) else ""
         if own and not (own.startswith("Task-") and own[5:].isdigit()):
             name = own

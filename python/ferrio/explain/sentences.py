@@ -5,7 +5,7 @@ A sentence begins with its subject, a task's name or "The loop", and is in the p
 """
 
 from .places import shorten
-from .reckoning import Reckoning, enumerate_, has_or_have, span
+from .reckoning import Reckoning, enumerate_, span
 
 #: The names under which asyncio's inner callbacks are known, and why there are such.
 _WHY = {
@@ -82,10 +82,22 @@ class Sentences(Reckoning):
         words = []
         if until is not None:
             words.append(f"when {self._timer(until)}")
+        plain = [
+            watch
+            for watch in watches
+            if watch["direction"] == "read" and not watch.keys() & {"listens", "for", "callback"}
+        ]
+        if len(plain) > 1:
+            words.append(
+                f"when there are bytes to read at {enumerate_([self._descriptor(watch) for watch in plain], 'or')}"
+            )
+            watches = [watch for watch in watches if watch not in plain]
         for watch in watches:
             words.append(f"when {self._watch(watch)}")
         if event.get("threads"):
             words.append(f"when the thread that runs {enumerate_(event['threads'], 'or')} has finished")
+        if event.get("processes"):
+            words.append(f"when another process has run {enumerate_(event['processes'], 'or')}")
         words += [f"when child process {pid} has ended" for pid in event.get("children", ())]
         if not words:
             return "The loop has nobody ready, no timer and no socket. Only a signal (Ctrl-C) or another thread can wake it now."
@@ -106,11 +118,15 @@ class Sentences(Reckoning):
     def _watch(self, watch):
         if watch.get("listens"):
             return f"a client connects to {watch['listens']}"
-        peer = f" ({watch['peer']})" if watch.get("peer") else ""
-        what = "pipe" if watch.get("pipe") else "socket"
+        what = self._descriptor(watch)
         if watch.get("for"):
-            return f"{what} {watch['fd']}{peer} is connected"
-        return f"{what} {watch['fd']}{peer} {'has bytes to read' if watch['direction'] == 'read' else 'has room again'}"
+            return f"{what} is connected"
+        return f"{what} {'has bytes to read' if watch['direction'] == 'read' else 'has room again'}"
+
+    @staticmethod
+    def _descriptor(watch):
+        peer = f" ({watch['peer']})" if watch.get("peer") else ""
+        return f"{'pipe' if watch.get('pipe') else 'socket'} {watch['fd']}{peer}"
 
     def _awake(self, event):
         timers = [cause["timer"] for cause in event["by"] if cause["kind"] == "timer" and cause["timer"]]
@@ -132,6 +148,8 @@ class Sentences(Reckoning):
             case "socket":
                 return self._socket_news(cause)
             case "thread":
+                if "process" in cause:
+                    return f"another process has run {cause['job']}"
                 return (
                     f"the thread that ran {cause['job']} has finished"
                     if "job" in cause
@@ -179,17 +197,21 @@ class Sentences(Reckoning):
         by = event["by"].get("task")
         call = event.get("call")
         who = self._names.get(by) if by else None
+        cause = event.get("because") or {"kind": "outside"}
         if "line" not in event:
-            cause = event.get("because", {}).get("kind")
-            why = (
-                "a client has connected, and the server makes a task for it"
-                if cause == "socket"
-                else "the loop makes it a task"
-            )
-            return f"{name} is born: {why}."
+            match cause["kind"]:
+                case "socket" if "listens" in cause:
+                    why = "a client has connected, and the server makes a task for it"
+                case "generator":
+                    why = "an async generator was left before its end, and the loop closes it"
+                case _:
+                    why = "the loop makes it a task"
+            return f"{name} is made a task in {who}." if who else f"{name} is born: {why}."
         at = self._line(event)
         maker = f" by {call}()," if call else ""
         told = f"{name} is made a task{maker} {f'in {who}, ' if who else ''}{'' if maker or who else 'at '}{at}"
+        if cause["kind"] in {"timer", "socket", "signal"}:
+            told += f", because {self._news(cause)}"
         if self._once("queued"):
             told += ", and put into the ready queue. None of its code has run yet"
         return f"{told}."
@@ -197,6 +219,8 @@ class Sentences(Reckoning):
     def _start(self, event):
         at = f" at {self._line(event)}" if "line" in event else ""
         waited = f" It stood {span(event['waited'])} in the ready queue." if event["waited"] else ""
+        if event.get("raises"):
+            return f"{event['name']} gets its {event['raises']} before it has started{at}.{waited}"
         return f"{event['name']} starts{at}.{waited}"
 
     def _pause(self, event):
@@ -249,13 +273,19 @@ class Sentences(Reckoning):
                 if wait.get("for"):
                     return "there is no connection yet"
                 return "no bytes are there yet" if wait["direction"] == "read" else "the peer takes no more now"
-            case "gather" if len(wait["tasks"]) > 1:
+            case "gather" if wait["of"] > max(1, wait["done"]):
                 return "the results are not there yet"
             case "task":
-                return (
-                    f"{self._all(wait['tasks'])} {has_or_have(wait['tasks'])} not finished" if wait["tasks"] else None
-                )
+                return f"{self._have(wait)} not finished"
         return None
+
+    def _have(self, wait):
+        """ "a, b and 2 futures have": what is waited for, and the verb."""
+        words = [self._names.get(task, "a task") for task in wait["tasks"]]
+        futures = wait.get("futures", 0)
+        if futures:
+            words.append("a future" if futures == 1 else f"{futures} futures")
+        return f"{enumerate_(words)} {'have' if len(words) > 1 or futures > 1 else 'has'}"
 
     def _wakes(self, wait):
         """By whom or when it will be woken."""
@@ -266,15 +296,20 @@ class Sentences(Reckoning):
                 number = "a timer" if wait["timer"] is None else f"timer {wait['timer']}"
                 return f"by {number}{' (the timeout)' if wait.get('limit') else ''}, in {span(wait['in'])}"
             case "task":
-                who, have = self._all(wait["tasks"]), has_or_have(wait["tasks"])
+                have = self._have(wait)
                 if wait.get("group"):
-                    return f"by the task group, when {who} {have} finished"
-                if len(wait["tasks"]) > 1 and wait.get("wait"):
-                    return f"by asyncio.wait, as {who} finish"
-                return f"when {who} {have} finished"
+                    return f"by the task group, when {have} finished"
+                if len(wait["tasks"]) + wait.get("futures", 0) > 1 and wait.get("wait"):
+                    match wait["until"]:
+                        case "FIRST_COMPLETED":
+                            return "by asyncio.wait, when one of them has finished"
+                        case "FIRST_EXCEPTION":
+                            return "by asyncio.wait, when one of them has failed or all have finished"
+                    return "by asyncio.wait, when all of them have finished"
+                return f"when {have} finished"
             case "gather":
                 done = f" ({wait['done']} of {wait['of']} so far)" if wait["done"] else ""
-                return f"by gather, when {self._all(wait['tasks'])} {has_or_have(wait['tasks'])} finished{done}"
+                return f"by gather, when {self._have(wait)} finished{done}"
             case "socket":
                 peer = f" ({wait['peer']})" if wait.get("peer") else ""
                 if wait.get("for"):
@@ -283,6 +318,8 @@ class Sentences(Reckoning):
                 when = "when bytes arrive" if wait["direction"] == "read" else "when there is room again"
                 return f"by {what} {wait['fd']}{peer}, {when}"
             case "thread":
+                if wait.get("process"):
+                    return f"when another process has run {wait['job']}"
                 return f"when the thread that runs {wait['job']} has finished"
             case "child":
                 return f"when child process {wait['pid']} has ended"
@@ -320,6 +357,8 @@ class Sentences(Reckoning):
                     return f"child process {main['pid']} has ended"
                 return f"{'pipe' if cause.get('pipe') else 'socket'} {cause['fd']} has what it waited for"
             case "thread":
+                if main.get("process"):
+                    return f"another process has run {main['job']}"
                 return (
                     f"the thread has returned from {main['job']}" if main["kind"] == "thread" else "a thread has called"
                 )
@@ -346,7 +385,9 @@ class Sentences(Reckoning):
                     return "the task group is complete"
                 if raises == "CancelledError" or event["because"].get("task") in self._cancelled:
                     return f"{who} has ended, cancelled"
-                return f"{who} has failed with {raises}" if raises else f"{who} has finished"
+                if raises or event["because"].get("task") in self._failed:
+                    return f"{who} has failed{f' with {raises}' if raises else ''}"
+                return f"{who} has finished"
             case "queue-get":
                 return f"{who} has put something into the queue{at}"
             case "queue-put":
@@ -385,6 +426,7 @@ class Sentences(Reckoning):
                 end = f"{name} has finished" + (f" and returned {event['value']}" if event["value"] != "None" else "")
             case "raised":
                 end = f"{name} has failed with {event['value']}"
+                self._failed.add(event["task"])
             case _:
                 end = f"{name} is cancelled and has ended"
                 self._cancelled.add(event["task"])
@@ -407,7 +449,9 @@ class Sentences(Reckoning):
     def _cancel(self, event):
         by, at, name = event["by"], event.get("at"), event["name"]
         where = f" ({self._line(at)})" if at else ""
-        if by.get("task"):
+        if by.get("task") == event["task"]:
+            who = "it has asked itself to end"
+        elif by.get("task"):
             who = f"{self._names.get(by['task'])}{where} asks it to end"
         elif by.get("timer"):
             who = f"timer {by['timer']}, its timeout, is due"
@@ -416,6 +460,11 @@ class Sentences(Reckoning):
             who = f"its task group ends, because {failed} has failed" if failed else "its task group ends"
         else:
             who = "it is asked to end"
+        match event.get("when"):
+            case "ready":
+                return f"{name} is cancelled: it was asked to end while it was in the ready queue."
+            case "running":
+                return f"{name} is cancelled: {who}. It will see a CancelledError at the await where it gives the thread back."
         first = self._once("cancel")
         then = ", and will see a CancelledError at the await where it stands" if first else ""
         return f"{name} is cancelled: {who}. So it is ready again{then}."
@@ -433,6 +482,8 @@ class Sentences(Reckoning):
                 why = f"signal {cause['number']} has come"
             case "thread":
                 why = "another thread has asked for it"
+            case "task" if event["why"] == "add_done_callback":
+                why = f"{self._names.get(cause['task'], 'a task')} has ended, and this was to be called then"
             case _:
                 why = f"call_soon(){at} has asked for it" if event["why"] == "call_soon" else "it was asked for"
         return f"The loop calls {event['what']}(): {why}."

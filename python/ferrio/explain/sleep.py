@@ -28,7 +28,6 @@ class Sleep:
         if waiting and not any(map(observer.is_told, waiting)):
             # asyncio.run() cleans up.
             return
-        since = observer.recorder.now(observer)
         observer.descriptors.refresh()
         waits = [(life, wait) for life in waiting for wait in self._present(life)]
         event = {
@@ -36,12 +35,20 @@ class Sleep:
             "until": None if timer is None else self._limit(*timer),
             "watches": observer.descriptors.watched(waits),
         }
-        for kind, key, title in ("thread", "job", "threads"), ("child", "pid", "children"):
-            found = dict.fromkeys(wait[key] for _, wait in waits if wait["kind"] == kind)
+        jobs = self._jobs(waits)
+        for title, found in (
+            ("threads", [job["job"] for job in jobs if "process" not in job]),
+            ("processes", [job["job"] for job in jobs if "process" in job]),
+            ("children", [wait["pid"] for _, wait in waits if wait["kind"] == "child"]),
+        ):
             if found:
-                event[title] = list(found)
+                event[title] = list(dict.fromkeys(found))
         observer.tell(event)
-        self._since, self._until, self._causes = since, None, []
+        self._since, self._until, self._causes = observer.recorder.now(observer), None, []
+
+    def _jobs(self, waits):
+        """What runs in threads, as ``waits`` and the loop know it."""
+        return [wait for _, wait in waits if wait["kind"] == "thread"] + self._observer.running_jobs()
 
     def _limit(self, number, when):
         timers = self._observer.timers
@@ -81,10 +88,12 @@ class Sleep:
         if kind == "descriptor":
             cause |= observer.descriptors.news(cause, observer.recorder.now(observer))
         if kind == "thread":
-            waits = [wait for life in observer.lives() if life.state == "waiting" for wait in leaves(life.wait)]
-            jobs = {wait["job"] for wait in waits if wait["kind"] == "thread"}
+            waiting = [
+                (life, wait) for life in observer.lives() if life.state == "waiting" for wait in leaves(life.wait)
+            ]
+            jobs = {job["job"]: job for job in self._jobs(waiting)}
             if len(jobs) == 1:
-                cause["job"] = jobs.pop()
+                cause |= {key: value for key, value in [*jobs.values()][0].items() if key != "kind"}
         if cause not in self._causes:
             self._causes.append(cause)
 

@@ -4,6 +4,7 @@ own part of what the task awaits has gone on) is held back until it is known to 
 
 import asyncio
 import functools
+import sys
 import threading
 import time
 
@@ -46,7 +47,7 @@ class Steps:
         cause = self._cause(kind, payload)
         if kind == "timer":
             self.timers.forget(payload)
-        self.step, self.step_cause = number, cause
+        self.step, self.step_cause, self.floor = number, cause, sys._getframe(2)
         self._causes[number] = cause
         self._causes.pop(number - _MEMORY, None)
         self.recorder.observers[threading.get_ident()] = self
@@ -83,21 +84,27 @@ class Steps:
                 life.news["because"] = {"kind": "outside"}
             self.recorder.bill.waited(self.recorder.now(self), life)
             waited = 0.0
-        if self.is_told(life) and task is not None:
-            self._cancellations(life, task)
+        unseen = life.state == "waiting" and not by_operation
+        if unseen:
+            # By a signal's handler, for one: within the operating system's call the loop says nothing.
+            life.because, life.queued, waited = self.step_cause, None, 0.0
+        when = None if by_operation or unseen else "ready"
+        asked = self._cancellations(life, task, when) if self.is_told(life) and task is not None else None
+        if asked:
+            life.news = None
         event = {"life": life, "waited": round(waited, 9), "step": self.step}
         if life.begun:
             event |= {"event": "resume", "place": life.place, "because": life.because}
             if life.within:
                 event["within"] = life.within
-            raises = self._raises(life, task)
-            if raises:
-                event["raises"] = raises
         else:
             event["event"] = "start"
             code = getattr(task.get_coro(), "cr_code", None) if task is not None else None
             if code is not None and places.owner(code.co_filename) != "asyncio":
                 event["place"] = life.place = self.recorder.places.at(code.co_filename, code.co_firstlineno)
+        raises = self._raises(life, task)
+        if raises:
+            event["raises"] = raises
         self._waiting_on.pop(life.future, None)
         life.state = "running"
         life.subject = None
@@ -108,10 +115,12 @@ class Steps:
 
     def _raises(self, life, task):
         """The name of the exception that a task's await is about to raise, or None."""
-        if task is None or not life.begun or task.done():
+        if task is None or task.done():
             return None
         if getattr(task, "_must_cancel", False):
             return "CancelledError"
+        if not life.begun:
+            return None
         future = task._fut_waiter
         if not isinstance(future, asyncio.Future) or not future.done():
             return None
@@ -144,7 +153,7 @@ class Steps:
         if life is not None and task is not None:
             self._end_of_step(life, task, took)
         mistakes.blocked(self, life, took)
-        self.current = self.step = self._task = self.step_cause = self._callback = None
+        self.current = self.step = self.floor = self._task = self.step_cause = self._callback = None
         by_end, self._by_end = self._by_end, []
         for waiter, cause in by_end:
             waiting = waiter.task()
@@ -159,9 +168,9 @@ class Steps:
             self.surface()
             self._finish(life, task, ran)
             return
-        self._newly_cancelled(task)
+        self._cancellations(life, task, "running")
         stand = Stand(task)
-        is_hop = self._held is not None and life.begun and life.goes_on_inside()
+        is_hop = self._held is not None and life.begun and life.goes_on_inside() and life.because["kind"] != "cancel"
         if is_hop:
             # Only asyncio's own part of what it awaits has gone on: in the story it waits on.
             self._held = life.news = None

@@ -165,9 +165,9 @@ class Waits:
         children = getattr(future, "_children", None)
         if children is not None:
             return {"kind": "gather", **self._numbers(children), "done": _done(children), "of": len(children)}
-        job = observer.jobs.get(id(future))
+        job = observer.job(future)
         if job is not None:
-            return {"kind": "thread", "job": job}
+            return {"kind": "thread", **job}
         timer = observer.timers.wait(future)
         if timer is not None:
             return timer
@@ -178,7 +178,9 @@ class Waits:
 
     def _numbers(self, tasks):
         numbers = [self._observer.number(task) for task in tasks]
-        return {"tasks": sorted(number for number in numbers if number is not None)}
+        found = {"tasks": sorted(number for number in numbers if number is not None)}
+        futures = sum(number is None for number in numbers)
+        return found | {"futures": futures} if futures else found
 
     def _tasks(self, tasks):
         found = self._numbers(tasks)
@@ -208,7 +210,8 @@ class Waits:
         futures = frame.f_locals.get("fs") if frame is not None else None
         if not futures:
             return None
-        tasks = {"kind": "task", **self._numbers(futures), "wait": True}
+        until = frame.f_locals.get("return_when", asyncio.ALL_COMPLETED)
+        tasks = {"kind": "task", **self._numbers(futures), "wait": True, "until": until}
         return self._until(tasks, stand.future)
 
     def _wait_for(self, stand, subject, calls):
@@ -226,7 +229,7 @@ class Waits:
         return {"kind": "any", "of": [what, timer | {"limit": True}]} if timer else what
 
     def _thread(self, stand, subject, calls):
-        return {"kind": "thread", "job": self._observer.jobs.get(id(stand.future), "a call")}
+        return {"kind": "thread", **(self._observer.job(stand.future) or {"job": "a call"})}
 
     def _child(self, stand, process, calls):
         pid = getattr(process, "pid", None)
@@ -238,7 +241,7 @@ class Waits:
         if found is None:
             return {"kind": "future", "on": "the connection"}
         fd, direction = found
-        return {"kind": "socket", "fd": fd, "direction": direction, "peer": _peer_of(fd), "for": "connection"}
+        return {"kind": "socket", "fd": fd, "direction": direction, "peer": peer_of(fd), "for": "connection"}
 
     def _server(self, stand, subject, calls):
         return {"kind": "future", "on": "the server"}
@@ -266,7 +269,7 @@ class Waits:
         if found is None:
             return {"kind": "future", "on": calls[0][0].rpartition(".")[2]}
         fd, direction = found
-        return {"kind": "socket", "fd": fd, "direction": direction, "peer": _peer_of(fd)}
+        return {"kind": "socket", "fd": fd, "direction": direction, "peer": peer_of(fd)}
 
 
 def _simple(kind):
@@ -373,7 +376,7 @@ def address(name):
     return name or None
 
 
-def _peer_of(fd):
+def peer_of(fd):
     """The peer of a socket that is only known by its number, or None."""
     try:
         with socket_at(fd) as copy:

@@ -34,6 +34,11 @@ function names(run, numbers, most = 3) {
   return shown.join(", ");
 }
 
+// What a wait is for: tasks, and futures that are none.
+function awaited(run, wait, most) {
+  return [names(run, wait.tasks ?? [], most), wait.futures ? count(wait.futures, "future") : ""].filter(Boolean).join(", ");
+}
+
 // Which box a waiting task stands in.
 function boxOf(wait) {
   switch (wait?.kind) {
@@ -81,13 +86,13 @@ function waitLabel(run, wait) {
     case "timer":
       return wait.timer ? `timer ${wait.timer}` : "timer";
     case "task":
-      return names(run, wait.tasks ?? [], 1);
+      return awaited(run, wait, 1);
     case "socket":
       return wait.peer ? `${wait.direction ?? "socket"} ${wait.peer}` : `socket ${wait.fd ?? ""}`;
     case "child":
       return `process ${wait.pid ?? ""}`;
     case "thread":
-      return `thread${wait.job ? ` ${wait.job}` : ""}`;
+      return `${wait.process ? "process" : "thread"}${wait.job ? ` ${wait.job}` : ""}`;
     case undefined:
       return "";
     default:
@@ -102,16 +107,16 @@ function waitWords(run, wait, i) {
     case "timer":
       return [wait.timer ? `timer ${wait.timer}` : "timer", ""];
     case "task":
-      return [`the end of ${names(run, wait.tasks ?? [])}`, ""];
+      return [`the end of ${awaited(run, wait)}`, ""];
     case "gather":
-      return ["gather", names(run, wait.tasks ?? [])];
+      return ["gather", awaited(run, wait)];
     case "socket":
       return [
         wait.direction === "write" ? "room to write to" : wait.direction === "read" ? "bytes from" : "socket",
         [wait.peer, wait.fd != null && `socket ${wait.fd}`].filter(Boolean).join(" · "),
       ];
     case "thread":
-      return ["a thread", wait.job ?? ""];
+      return [wait.process ? "another process" : "a thread", wait.job ?? ""];
     case "child":
       return ["the end of process", String(wait.pid ?? "")];
     case "signal":

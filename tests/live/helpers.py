@@ -17,9 +17,9 @@ OURS = f"for-{os.getpid()}"
 
 
 @contextlib.contextmanager
-def running(name, **environment):
-    """The process of a program that has said that it is ready."""
-    command = [sys.executable, PROGRAMS, name, OURS]
+def running(name, prefix=(), **environment):
+    """The process of a program that has said that it is ready; with a ``prefix``, of what has started it."""
+    command = [*prefix, sys.executable, PROGRAMS, name, OURS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment) as process:
         try:
             assert process.stdout.readline() == "ready\n"

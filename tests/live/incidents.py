@@ -287,6 +287,11 @@ async def asleep():
     await asyncio.sleep(300)
 
 
+async def for_ever():
+    ready()
+    await asyncio.Event().wait()
+
+
 async def many():
     async def sleeps():
         await asyncio.sleep(300)

@@ -1,7 +1,9 @@
 """Each incident is named by the doctor, and nothing is found where nothing is wrong."""
 
+import os
 import sys
 import time
+import types
 
 import pytest
 from ferrio.live import blocked
@@ -90,6 +92,45 @@ def test_nothing_is_wrong_with_a_healthy_program():
             report = examine(process.pid, patience=10)
             assert not report["findings"]
             assert report["status"] == 0
+
+
+def test_nothing_is_wrong_with_a_main_task_that_waits_for_ever():
+    with running("for_ever") as process:
+        assert kinds(examine(process.pid)) == set()
+        assert "waits for an Event" in look("why", process.pid).stdout
+
+
+def test_a_loop_that_sleeps_or_is_about_to_answer_is_not_blocked(monkeypatch):
+    def found(state, file, within):
+        own = {"cpu": 0.0, "queued": 0.0, "switches": 0.0, "state": "S", "in": within}
+        monkeypatch.setattr(blocked.proc, "watch", lambda pid: {1: own})
+        one = {"slot": 0, "state": state, "steps": 1, "sleeps": 1, "since": time.monotonic(), "looked": 0, "thread": 1}
+        stack = {"thread": 1, "is_current": True, "stack": [[file, 75, "take"]]}
+        page = types.SimpleNamespace(loops=lambda: [one])
+        process = types.SimpleNamespace(
+            is_alive=True, is_stopped=False, pid=os.getpid(), page=page, stacks=lambda thread: [stack]
+        )
+        return blocked.look(process, one, None)
+
+    assert found("asleep", "/srv/app.py", "do_epoll_wait") is None
+    assert found("asleep", "/srv/app.py", "futex_wait_queue") is not None
+    assert found("running", "/srv/.venv/lib/python3.14/site-packages/ferrio/live/listing.py", None) is None
+    assert found("running", "/srv/app.py", "do_epoll_wait") is not None
+
+
+def test_who_keeps_the_interpreters_lock_is_named_by_the_programs_own_line():
+    stack = [["/usr/lib/python3.14/re/__init__.py", 166, "match"], ["/srv/app.py", 3, "scores"]]
+    about = {
+        "kind": "lock",
+        "for": 1,
+        "stack": [],
+        "keeper": {"name": "scorer", "stack": stack, "cpu": 0.2, "queued": 0.7},
+    }
+    _, said = blocked.tell(about)
+    assert said.strip() == "thread scorer computes: /srv/app.py:3 in scores(), in re/__init__.py:166 in match()"
+    # Of a thread that no snapshot knows it is not known what it does.
+    _, said = blocked.tell(about | {"keeper": {"name": None, "stack": stack}})
+    assert said.strip().startswith("thread does not give it up: ")
 
 
 def test_nothing_is_wrong_with_a_program_that_sleeps():

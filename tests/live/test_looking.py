@@ -19,6 +19,7 @@ from pathlib import Path
 import ferrio._ferrio as native
 import pytest
 from ferrio.live.attach import Process
+from ferrio.live.screen import _quantile
 
 from .helpers import OURS, examine, kinds, look, running, until
 
@@ -62,6 +63,20 @@ def test_top_lists_and_shows():
         )
 
 
+def test_of_a_loop_that_has_never_been_looked_at_the_list_does_not_know_the_tasks():
+    with running("asleep") as process:
+        (listed,) = [one for one in json.loads(look("top", "--json").stdout) if one["pid"] == process.pid]
+        assert listed["tasks"] is None
+        assert "?" in next(line for line in look("top").stdout.splitlines() if str(process.pid) in line)
+        look("why", process.pid)
+        (listed,) = [one for one in json.loads(look("top", "--json").stdout) if one["pid"] == process.pid]
+        assert listed["tasks"] == 1
+
+
+def test_half_of_the_timers_are_no_later_than_the_latest():
+    assert _quantile({"buckets": [[0.00419, 1]], "longest": 0.00397}, 0.5) == 0.00397
+
+
 def test_a_sleeping_loop_answers_at_once():
     with running("asleep") as process:
         time.sleep(0.2)
@@ -91,6 +106,8 @@ def test_a_stopped_process():
         report = examine(process.pid)
         assert kinds(report) >= {"stopped"}
         assert report["status"] == 2
+        # Since when, nobody knows.
+        assert "STOPPED: the process does not run" in look("doctor", process.pid).stdout
         assert "STOPPED" in look("why", process.pid).stdout
         assert "DOES NOT ANSWER" in look("top", process.pid, "--once").stdout
         # Nobody has sent it anything that would end it now.
@@ -270,6 +287,17 @@ def test_a_process_without_a_loop():
     done = look("why", os.getppid() if os.getppid() > 1 else 1)
     assert done.returncode == 1
     assert done.stderr.startswith("ferrio why: process")
+
+
+def test_of_a_process_that_only_starts_others_it_is_said_which_have_a_loop():
+    # As `uvicorn --workers 2` does.
+    start = "import subprocess, sys; subprocess.run(sys.argv[1:])"
+    with running("asleep", prefix=[sys.executable, "-c", start]) as process:
+        said = look("why", process.pid)
+        child = re.search(r"of its children do (\d+)$", said.stderr)
+        assert said.returncode == 1 and child, said.stderr
+        assert "asleep()" in look("why", child[1]).stdout
+        os.kill(int(child[1]), signal.SIGKILL)
 
 
 def test_a_page_of_another_version():

@@ -259,8 +259,9 @@ def _jobs(recorder, original):
             job = {"job": _job(func)}
             if isinstance(executor, concurrent.futures.ProcessPoolExecutor):
                 job["process"] = True
-            observer.jobs[id(future)] = weakref.ref(future), job
-            weakref.finalize(future, observer.jobs.pop, id(future), None).atexit = False
+            observer.jobs[id(future)], observer.working[id(future)] = job, weakref.ref(future)
+            for known in observer.jobs, observer.working:
+                weakref.finalize(future, known.pop, id(future), None).atexit = False
         return future
 
     return run_in_executor

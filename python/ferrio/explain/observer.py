@@ -31,7 +31,8 @@ class Observer(Steps):
         self.descriptors = Descriptors(self._loop, self.virtual)
         self.waits = Waits(self)
         self.sleep = Sleep(self)
-        self.jobs = {}  # id of a future → (the future, weakly; what its thread does)
+        self.jobs = {}  # id of a future → what its thread does
+        self.working = {}  # id of such a future → the future, weakly
         #: Our own time (see Recorder.own_time) when the loop called.
         self.own_now = recorder.own_time()
         #: The step that runs, the life of the task whose it is, and that task.
@@ -83,14 +84,10 @@ class Observer(Steps):
     def lives(self):
         return [life for life in list(self.recorder.lives.values()) if life.observer is self]
 
-    def job(self, future):
-        """What a thread does for a future, or None."""
-        return self.jobs.get(id(future), (None, None))[1]
-
     def running_jobs(self):
         """What threads do of which nobody has heard the end."""
-        futures = [(reference(), job) for reference, job in list(self.jobs.values())]
-        return [job for future, job in futures if future is not None and not future.done()]
+        futures = [(reference(), self.jobs.get(key)) for key, reference in list(self.working.items())]
+        return [job for future, job in futures if job is not None and future is not None and not future.done()]
 
     def is_told(self, life):
         return not life.inner or self.recorder.everything

@@ -165,7 +165,7 @@ class Waits:
         children = getattr(future, "_children", None)
         if children is not None:
             return {"kind": "gather", **self._numbers(children), "done": _done(children), "of": len(children)}
-        job = observer.job(future)
+        job = observer.jobs.get(id(future))
         if job is not None:
             return {"kind": "thread", **job}
         timer = observer.timers.wait(future)
@@ -229,7 +229,7 @@ class Waits:
         return {"kind": "any", "of": [what, timer | {"limit": True}]} if timer else what
 
     def _thread(self, stand, subject, calls):
-        return {"kind": "thread", **(self._observer.job(stand.future) or {"job": "a call"})}
+        return {"kind": "thread", **self._observer.jobs.get(id(stand.future), {"job": "a call"})}
 
     def _child(self, stand, process, calls):
         pid = getattr(process, "pid", None)

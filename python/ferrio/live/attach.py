@@ -92,7 +92,9 @@ class Process:
             return f"there is no process {self.pid}, and none has left a page under this number"
         if owner != os.geteuid():
             return f"process {self.pid} is another user's"
-        return f"process {self.pid} runs no loop of ferrio's (or keeps no page of it: FERRIO_PAGE=off, no tmpfs)"
+        told = f"process {self.pid} runs no loop of ferrio's (or keeps no page of it: FERRIO_PAGE=off, no tmpfs)"
+        children = [path.stem for path in processes() if (proc.status(int(path.stem)) or {}).get("parent") == self.pid]
+        return f"{told}; of its children do {', '.join(sorted(children, key=int))}" if children else told
 
     # --- loops -------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,9 @@ _MACHINERY = (
     "/ferrio/_program.py",
 )
 
+#: Where a loop is that writes the snapshot it was asked for.
+_LOOKING = "/ferrio/live/"
+
 #: What is in such folders others have written, or is in no file.
 _LIBRARY = re.compile(r"/(site|dist)-packages/|/lib(64)?/python3\.\d+/|^<")
 
@@ -44,7 +47,13 @@ def look(process, one, snapshot):
     now = next((again for again in process.page.loops() if again["slot"] == one["slot"]), one)
     if now["steps"] != one["steps"] and now["sleeps"] != one["sleeps"]:
         return None
+    if any(_LOOKING in line[0] for stack in stacks if stack["is_current"] for line in stack["stack"]):
+        # It is about to answer.
+        return None
     own = doing.get(one["thread"], {"cpu": 0.0, "queued": 0.0, "switches": 0.0, "state": "?", "in": None})
+    if now["state"] == "asleep" and "poll" in (own["in"] or ""):
+        # It sleeps, and had no room for an answer. (One that has woken up has to get the interpreter's lock first.)
+        return None
     about |= {"cpu": round(own["cpu"], 2), "queued": round(own["queued"], 2), "in": own["in"]}
     names = {ident: (native, name) for ident, native, name in (snapshot or {}).get("threads", [])}
     for stack in stacks:
@@ -64,7 +73,15 @@ def look(process, one, snapshot):
             about["kind"] = "lock" if about["keeper"] else "starved"
     else:
         about["kind"] = "waiting"
+        if own["switches"] > 0 and "futex" in (own["in"] or "futex"):
+            # The same, where the one that keeps it leaves too little of the machine.
+            about["keeper"] = _keeper(about["threads"], one["thread"], doing)
+            about["kind"] = "lock" if about["keeper"] and _computes(about["keeper"]) else "waiting"
     return about
+
+
+def _computes(thread):
+    return thread.get("cpu", 0.0) + thread.get("queued", 0.0) >= _COMPUTING
 
 
 def _for(one, snapshot):
@@ -101,15 +118,19 @@ def tell(about):
     at = f" at {words.place(line)}" if line else ""
     kind = about["kind"]
     if kind == "stopped":
-        yield f"STOPPED for {took}: the process does not run (SIGSTOP, or a debugger). SIGCONT lets it go on."
+        yield "STOPPED: the process does not run (SIGSTOP, or a debugger). SIGCONT lets it go on."
+        yield f"    The loop has done nothing for {took}."
         return
     if kind == "lock":
         yield f"BLOCKED for {took}: the loop could go on, but another thread keeps the interpreter's lock (GIL)."
         keeper = about.get("keeper")
         if keeper:
             name = f" {keeper['name']}" if keeper.get("name") else ""
-            does = "computes" if keeper.get("cpu", 0.0) >= _COMPUTING else "waits in C code without giving it up"
-            yield f"    thread{name} {does}: {words.place(keeper['stack'][0])}"
+            # (Which of the kernel's threads it is, a snapshot says. There may be none.)
+            waits = "waits in C code without giving it up" if "cpu" in keeper else "does not give it up"
+            does = "computes" if _computes(keeper) else waits
+            line, inner = line_of(keeper["stack"]) or keeper["stack"][0], keeper["stack"][0]
+            yield f"    thread{name} {does}: {words.place(line)}{f', in {words.place(inner)}' if inner != line else ''}"
         else:
             yield "    by which thread is not to be seen: none of them is at a line of Python's."
         return

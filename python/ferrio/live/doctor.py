@@ -95,7 +95,7 @@ def tell(process, report):
                 f"{words.count(one['descriptors'], 'descriptor')}, {one['ready']:,} ready{busy}{age}"
             )
         else:
-            yield f"loop {one['number']}: {one['state']}; {words.no_snapshot(one)}"
+            yield f"loop {one['number']}: {one['state']}; {words.no_snapshot(process, one)}"
     if not report["loops"] and report["alive"]:
         yield "No loop is running."
     if report["unwatched"]:

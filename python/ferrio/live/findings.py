@@ -116,11 +116,11 @@ def _growing(loop):
 
 
 def _lost(loop):
-    """Tasks that nobody can wake."""
-    lost = [task for task in loop.tasks() if task["state"] == "nobody"]
+    """Tasks that nobody can wake. A main task that waits so is how a program runs until it is told to end."""
+    lost = [task for task in loop.tasks() if task["state"] == "nobody" and not task.get("main")]
     for line, tasks in _by_line(lost).items():
         first = tasks[0]
-        text = f"Lost: {_who(tasks)} for a {first['wait'].get('on', 'future')} that nobody can reach any more."
+        text = f"Lost: {_who(tasks)} for {words.a(first['wait'].get('on', 'future'))} that nobody can reach any more."
         at = f"at {words.place(line)}; nothing can end that but a cancellation."
         looked, count = len(loop.tasks()), loop.snapshot["tasks"]["count"]
         of = f"Of {count:,} tasks {looked:,} were looked at." if count > looked else ""

@@ -20,7 +20,7 @@ def status(pid, thread=None):
     # The name, in parentheses, may contain anything.
     fields = text.rpartition(")")[2].split()
     ticks = os.sysconf("SC_CLK_TCK")
-    return {"state": fields[0], "cpu": (int(fields[11]) + int(fields[12])) / ticks}
+    return {"state": fields[0], "parent": int(fields[1]), "cpu": (int(fields[11]) + int(fields[12])) / ticks}
 
 
 def owner(pid):

@@ -26,7 +26,8 @@ def listing(found, width):
     lines = [f"{'PID':>7}  {'STATE':8} {'LOOPS':>5} {'TASKS':>7} {'UP':>12}  PROGRAM"]
     for one in found:
         loops = f"{one['loops']}+{one['unwatched']}" if one["unwatched"] else one["loops"]
-        line = f"{one['pid']:>7}  {one['state']:8} {loops:>5} {one['tasks']:>7,} {words.seconds(one['up']):>12}  {one['title']}"
+        tasks = "?" if one["tasks"] is None else f"{one['tasks']:,}"
+        line = f"{one['pid']:>7}  {one['state']:8} {loops:>5} {tasks:>7} {words.seconds(one['up']):>12}  {one['title']}"
         lines.append(line[:width])
     if not found:
         lines.append("No process of yours has a loop of ferrio's.")
@@ -43,7 +44,7 @@ def page(look, view, width, height):
         if view == "?":
             lines += ["", *_HELP.splitlines()]
         elif snapshot is None:
-            lines.append(f"  {words.no_snapshot(one)}")
+            lines.append(f"  {words.no_snapshot(look.process, one)}")
         else:
             lines += ["", *_BODIES[view](snapshot, width)]
     if not look.loops:
@@ -109,7 +110,7 @@ def _quantile(times, share):
     for end, count in times["buckets"]:
         seen += count
         if seen >= wanted:
-            return end
+            return min(end, times["longest"])
     return times["longest"]
 
 

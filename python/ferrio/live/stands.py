@@ -26,6 +26,12 @@ _LARGE = (asyncio.AbstractEventLoop, dict, list, tuple, set, frozenset, collecti
 LOCKS = (asyncio.Lock, asyncio.Semaphore, asyncio.Condition)
 
 
+def is_main(task):
+    """Whether it is the one that run_until_complete() runs."""
+    callbacks = getattr(task, "_callbacks", None) or ()
+    return any(getattr(callback, "__name__", "") == "_run_until_complete_cb" for callback, *_ in callbacks)
+
+
 def called(task, whose):
     """The name of a task and that of its coroutine."""
     coroutine = task.get_coro()

@@ -276,6 +276,8 @@ class _Here:
 
     def describe(self, task, queues):
         about = stands.called(task, "name") | {"id": id(task), "stack": stands.stack(task)}
+        if stands.is_main(task):
+            about["main"] = True
         future = getattr(task, "_fut_waiter", None)
         for queue in stands.held(task, (asyncio.Queue,)):
             queues.meet(queue, about["stack"][-1] if about["stack"] else None)

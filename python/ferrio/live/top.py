@@ -121,7 +121,8 @@ def _listed():
             continue
         loops = [one for one in process.loops() if one["state"] != "idle"]
         snapshots = [snapshot for snapshot in (process.snapshot(one["slot"]) for one in process.loops()) if snapshot]
-        tasks = sum(snapshot["tasks"]["count"] for snapshot in snapshots)
+        # (One that has slept ever since has left none.)
+        tasks = sum(snapshot["tasks"]["count"] for snapshot in snapshots) if len(snapshots) >= len(loops) else None
         state = (
             "gone"
             if not process.is_alive

@@ -81,7 +81,7 @@ def tell(process, answer, wanted="all"):
             yield from blocked.tell(one["blocked"])
             yield ""
         if one["age"] is None:
-            yield f"Loop {one['number']}: {words.no_snapshot(one)}."
+            yield f"Loop {one['number']}: {words.no_snapshot(process, one)}."
             continue
         if one["age"] > 1 and (not one["answered"] or not process.is_alive or process.is_stopped):
             yield f"As of {words.seconds(one['age'])} {'before its end' if not process.is_alive else 'ago'}:"

@@ -34,9 +34,13 @@ def unwatched(loops):
     return f"{loops:,} more loops are not watched: the page has no room for them."
 
 
-def no_snapshot(one):
+def no_snapshot(process, one):
     """Why a loop has left no snapshot."""
-    return "no snapshot yet" if one["has_room"] else "no snapshot: the page has no room for this loop's"
+    if not one["has_room"]:
+        return "no snapshot: the page has no room for this loop's"
+    if process.about["missing"] & 2:
+        return "no snapshot: there was no room on the tmpfs for it"
+    return "no snapshot yet" if process.is_alive else "it has left no snapshot"
 
 
 def count(value, what, more=None):
@@ -76,6 +80,11 @@ def called(known):
     name, path, line = known
     name = name.rpartition("<locals>.")[2]
     return f"{name} ({short_path(path)}:{line})" if path else name
+
+
+def a(noun):
+    """ "a Lock", "an Event" """
+    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def task(one, whose="name"):
@@ -196,15 +205,15 @@ def _child(what, age):
     return "a child process", f"Process {what.get('pid')}, by ending."
 
 
-def _simple(text, end):
-    return lambda what, age: (text.format(on=what.get("on") or "future"), end)
+def _simple(end):
+    return lambda what, age: (a(what.get("on") or what["kind"]), end)
 
 
 def _future(what, age):
     others = what.get("others")
     if others:
         end = f"Whoever has that future: {count(others, 'reference')} to it besides the task's own."
-        return f"a {what.get('on', 'future')}", end
+        return a(what.get("on", "future")), end
     return f"{what.get('on', 'a future')}", "Whoever is to set it."
 
 
@@ -213,7 +222,7 @@ def _nobody(what, age):
     if on == "the server":
         return "the end of the server", "Nobody needs to: it serves until it is cancelled."
     return (
-        f"a {on}",
+        a(on),
         "NOBODY: nothing in the process refers to it besides the waiting task, so only a cancellation ends this.",
     )
 
@@ -226,9 +235,9 @@ _WAITS = {
     "timer": _timer, "socket": _socket, "thread": _thread, "lock": _lock, "semaphore": _lock, "queue-get": _queue,
     "queue-put": _queue, "queue-join": _queue, "task": _tasks, "gather": _tasks, "child": _child, "future": _future,
     "nobody": _nobody,
-    "event": _simple("an {on}", "Whoever sets it."),
-    "condition": _simple("a {on}", "Whoever notifies it."),
-    "barrier": _simple("a {on}", "The others, by coming to it."),
-    "turn": _simple("its next turn", "The loop, at once."),
-    "signal": _simple("a signal", "Whoever sends it."),
+    "event": _simple("Whoever sets it."),
+    "condition": _simple("Whoever notifies it."),
+    "barrier": _simple("The others, by coming to it."),
+    "turn": lambda what, age: ("its next turn", "The loop, at once."),
+    "signal": lambda what, age: ("a signal", "Whoever sends it."),
 }  # fmt: skip

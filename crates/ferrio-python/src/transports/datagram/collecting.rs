@@ -8,6 +8,7 @@
 
 use std::io;
 
+use ferrio::Direction;
 use ferrio::poll::RawFd;
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -96,7 +97,7 @@ impl DatagramTransport {
         if state.queue.borrow().is_empty() {
             return Ok(());
         }
-        Self::watch_writes(this)?;
+        Self::watch(this, Direction::Write)?;
         Self::maybe_pause_protocol(this)
     }
 

@@ -1,5 +1,6 @@
 //! What Python calls: asyncio's methods of a datagram transport.
 
+use ferrio::Direction;
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -64,7 +65,7 @@ impl DatagramTransport {
         if state.queue.borrow().is_empty() {
             match transport.send(data, addr.as_ref()) {
                 Ok(true) => return Ok(()),
-                Ok(false) => Self::watch_writes(this)?,
+                Ok(false) => Self::watch(this, Direction::Write)?,
                 Err(error) if error.is_instance_of::<PyOSError>(py) => return Self::tell_here(this, &error),
                 Err(error) => return Self::fatal(this, error, "Fatal write error on datagram transport"),
             }
@@ -80,7 +81,7 @@ impl DatagramTransport {
         if state.closing.replace(true) {
             return sent;
         }
-        this.get().unwatch_reads()?;
+        this.get().unwatch(this.py(), Direction::Read)?;
         let lost = if state.queue.borrow().is_empty() { Self::lose(this, None) } else { Ok(()) };
         sent.and(lost)
     }
@@ -97,12 +98,12 @@ impl DatagramTransport {
     }
 
     /// Stop calling datagram_received(); the kernel keeps datagrams as long as it has room.
-    fn pause_reading(&self) -> PyResult<()> {
+    fn pause_reading(&self, py: Python<'_>) -> PyResult<()> {
         let state = self.state()?;
         if state.closing.get() || state.reading_paused.replace(true) {
             return Ok(());
         }
-        self.unwatch_reads()
+        self.unwatch(py, Direction::Read)
     }
 
     fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
@@ -110,7 +111,7 @@ impl DatagramTransport {
         if state.closing.get() || !state.reading_paused.replace(false) || !state.made.get() {
             return Ok(());
         }
-        Self::watch_reads(this)
+        Self::watch(this, Direction::Read)
     }
 
     fn is_reading(&self) -> PyResult<bool> {

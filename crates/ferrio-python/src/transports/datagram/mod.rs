@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use ferrio::Direction;
 use ferrio::poll::RawFd;
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -20,7 +21,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use self::senders::Senders;
-use crate::core::{Confined, Core};
+use crate::core::{Call, Confined, Core, Job};
 use crate::errors::os_error;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::error::aside;
@@ -91,6 +92,16 @@ struct State {
     read_watched: Cell<bool>,
     write_watched: Cell<bool>,
     protocol_paused: Cell<bool>,
+}
+
+impl State {
+    /// Whether the engine tells us of news.
+    fn watched(&self, direction: Direction) -> &Cell<bool> {
+        match direction {
+            Direction::Read => &self.read_watched,
+            Direction::Write => &self.write_watched,
+        }
+    }
 }
 
 impl DatagramTransport {
@@ -178,13 +189,46 @@ impl DatagramTransport {
     fn after_made(this: &Bound<'_, Self>) -> PyResult<()> {
         let state = this.get().state()?;
         if !state.closing.get() && !state.reading_paused.get() {
-            Self::watch_reads(this)?;
+            Self::watch(this, Direction::Read)?;
         }
         let waiter = state.waiter.borrow_mut().take();
         match waiter {
             Some(waiter) => settle_waiter(waiter.bind(this.py())),
             None => Ok(()),
         }
+    }
+
+    /// An endpoint that cannot be watched ends: it would never hear of anything.
+    fn watch(this: &Bound<'_, Self>, direction: Direction) -> PyResult<()> {
+        let (py, core) = (this.py(), &this.get().core);
+        let state = this.get().state()?;
+        core.check_closed()?;
+        let (call, message): (Call, _) = match direction {
+            Direction::Read => (Self::on_readable, "Fatal read error on datagram transport"),
+            Direction::Write => (Self::on_writable, "Fatal write error on datagram transport"),
+        };
+        if state.watched(direction).replace(true) {
+            return Ok(());
+        }
+        let job = Job::Call(this.clone().into_any().unbind(), call);
+        match core.engine_in_turn(py)?.watch(state.fd, direction, job) {
+            Ok(former) => {
+                drop(former);
+                Ok(())
+            }
+            Err(error) => {
+                state.watched(direction).set(false);
+                Self::fatal(this, os_error(py, &error), message)
+            }
+        }
+    }
+
+    fn unwatch(&self, py: Python<'_>, direction: Direction) -> PyResult<()> {
+        let state = self.state()?;
+        if state.watched(direction).replace(false) {
+            drop(self.core.engine_in_turn(py)?.unwatch(state.fd, direction));
+        }
+        Ok(())
     }
 
     /// Calls a method of the protocol in the endpoint's context; what it raises goes to the exception handler.
@@ -221,8 +265,8 @@ impl DatagramTransport {
         }
         state.closing.set(true);
         state.lost_writes.set(state.lost_writes.get() + 1);
-        this.get().unwatch_reads()?;
-        this.get().unwatch_writes()?;
+        this.get().unwatch(py, Direction::Read)?;
+        this.get().unwatch(py, Direction::Write)?;
         state.queued_size.set(0);
         let left = state.queue.take();
         drop(left);

@@ -4,7 +4,6 @@
 
 use std::io;
 
-use ferrio::Direction;
 use ferrio::poll::RawFd;
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -13,7 +12,7 @@ use pyo3::types::PyBytes;
 
 use super::collecting::SENDS_SEVERAL;
 use super::{DatagramTransport, State};
-use crate::core::{Job, READ_SIZE};
+use crate::core::READ_SIZE;
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
 use crate::ffi::call::call_method;
 use crate::transports::address::RawAddress;
@@ -25,33 +24,7 @@ const AT_ONCE: u32 = 64;
 const SINGLE: u8 = 16;
 
 impl DatagramTransport {
-    /// An endpoint that cannot be watched ends: it would never hear of anything.
-    pub(super) fn watch_reads(this: &Bound<'_, Self>) -> PyResult<()> {
-        let state = this.get().state()?;
-        this.get().core.check_closed()?;
-        if !state.read_watched.replace(true) {
-            let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
-            match this.get().core.engine()?.watch(state.fd, Direction::Read, job) {
-                Ok(former) => drop(former),
-                Err(error) => {
-                    state.read_watched.set(false);
-                    let error = os_error(this.py(), &error);
-                    return Self::fatal(this, error, "Fatal read error on datagram transport");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn unwatch_reads(&self) -> PyResult<()> {
-        let state = self.state()?;
-        if state.read_watched.replace(false) {
-            drop(self.core.engine()?.unwatch(state.fd, Direction::Read));
-        }
-        Ok(())
-    }
-
-    fn on_readable(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn on_readable(object: &Bound<'_, PyAny>) -> PyResult<()> {
         let this = Self::of(object)?;
         let read = Self::read(this);
         // Whatever has happened.

@@ -11,7 +11,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::{DatagramTransport, Target, Waiting};
-use crate::core::Job;
 use crate::errors::{must_wait, os_error, unless_it_must_wait};
 use crate::event_loop::sockets::SEND_FLAGS;
 use crate::ffi::buffer::Buffer;
@@ -86,31 +85,7 @@ impl DatagramTransport {
         Ok(())
     }
 
-    pub(super) fn watch_writes(this: &Bound<'_, Self>) -> PyResult<()> {
-        let state = this.get().state()?;
-        if !state.write_watched.replace(true) {
-            let job = Job::Call(this.clone().into_any().unbind(), Self::on_writable);
-            match this.get().core.engine()?.watch(state.fd, Direction::Write, job) {
-                Ok(former) => drop(former),
-                Err(error) => {
-                    state.write_watched.set(false);
-                    let error = os_error(this.py(), &error);
-                    return Self::fatal(this, error, "Fatal write error on datagram transport");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn unwatch_writes(&self) -> PyResult<()> {
-        let state = self.state()?;
-        if state.write_watched.replace(false) {
-            drop(self.core.engine()?.unwatch(state.fd, Direction::Write));
-        }
-        Ok(())
-    }
-
-    fn on_writable(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(super) fn on_writable(object: &Bound<'_, PyAny>) -> PyResult<()> {
         let (this, py) = (Self::of(object)?, object.py());
         let state = this.get().state()?;
         if state.lost.get() || !state.write_watched.get() {
@@ -128,7 +103,7 @@ impl DatagramTransport {
         if state.lost.get() || !state.queue.borrow().is_empty() {
             return Ok(());
         }
-        this.get().unwatch_writes()?;
+        this.get().unwatch(py, Direction::Write)?;
         if state.closing.get() { Self::lose(this, None) } else { Ok(()) }
     }
 

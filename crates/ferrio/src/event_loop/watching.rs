@@ -257,22 +257,39 @@ impl<H: Host> Engine<H> {
     /// another number or in another process. Another poller has never heard of it.
     #[cold]
     fn shake_off(&self) {
-        // Without a descriptor for it the old one must do; the next report tries again.
-        if let Ok(poller) = Poller::new() {
-            drop(self.use_poller(Some(Arc::new(poller))));
+        // Without a descriptor or memory for it the old one must do; the next report tries again.
+        if let Ok(poller) = self.new_poller() {
+            drop(self.use_poller(Some(poller)));
         }
     }
 
-    /// Tells this poller all that is watched. Returns the former one, and its waker.
+    /// Opens a poller and tells it all that is watched.
+    ///
+    /// # Errors
+    /// The operating system's, if it has no descriptors left, or no room for what is watched.
+    fn new_poller(&self) -> io::Result<Arc<Poller>> {
+        let poller = Poller::new()?;
+        self.descriptors.with(|all| {
+            for (fd, slot) in all.iter() {
+                let Some((interest, mode)) = slot.wanted() else { continue };
+                match poller.arm(fd, token(fd, slot.generation), interest, mode, false) {
+                    Err(error) if is_shortage(&error) => return Err(error),
+                    // Otherwise it is closed by now, or another that cannot be watched has its number: there is no news.
+                    _ => {}
+                }
+            }
+            Ok(Arc::new(poller))
+        })
+    }
+
+    /// Returns the former poller, and its waker. The new one knows what is watched.
     fn use_poller(&self, poller: Option<Arc<Poller>>) -> (Option<Arc<Poller>>, Option<poll::Waker>) {
         let waker = poller.as_ref().map(|poller| poller.waker());
         let former = self.poller.with(|place| std::mem::replace(place, poller));
         let waker = std::mem::replace(&mut *self.remote.waker.lock().unwrap_or_else(PoisonError::into_inner), waker);
         self.descriptors.with(|all| {
-            for (fd, slot) in all.iter() {
-                slot.armed = None;
-                // Fails for what is closed by now, which has no news.
-                drop(self.rearm(fd, slot));
+            for (_, slot) in all.iter() {
+                slot.armed = slot.wanted();
             }
         });
         (former, waker)
@@ -308,13 +325,14 @@ impl<H: Host> Engine<H> {
     /// itself as soon as the loop is used.
     ///
     /// # Errors
-    /// The operating system's, if it has no descriptors left. The parent's poller is let go of all the same.
+    /// The operating system's, if it has no descriptors left, or no room for what is watched: the loop is of no use then, and
+    /// says so. The parent's poller is let go of all the same.
     pub fn after_fork(&self) -> io::Result<()> {
         self.forks.set(fork::count());
         self.record_after_fork();
-        let opened = self.poller.with(|poller| poller.is_some()).then(Poller::new).transpose();
+        let opened = self.poller.with(|poller| poller.is_some()).then(|| self.new_poller()).transpose();
         let (poller, result) = match opened {
-            Ok(poller) => (poller.map(Arc::new), Ok(())),
+            Ok(poller) => (poller, Ok(())),
             Err(error) => (None, Err(error)),
         };
         let (inherited, waker) = self.use_poller(poller);
@@ -350,6 +368,11 @@ fn is_closed(error: &io::Error) -> bool {
     return error.raw_os_error() == Some(libc::EBADF);
     #[cfg(not(unix))]
     return error.kind() == io::ErrorKind::NotFound;
+}
+
+/// Whether the system has no memory for another registration, or the user no share left (`max_user_watches`).
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull)
 }
 
 fn wake_all<J>(watcher: Watcher<J>) {

@@ -118,6 +118,38 @@ ferrio.run(main(trouble))
     assert printed == f"hello\n{[(message, errno.EMFILE), (message, errno.ENOMEM)]}\n"
 
 
+@pytest.mark.parametrize(
+    ("connect", "protocol"),
+    [
+        ("loop.create_connection(Told, *server.getsockname())", "Protocol"),
+        ("loop.create_datagram_endpoint(Told, remote_addr=server.getsockname())", "DatagramProtocol"),
+    ],
+)
+def test_what_cannot_be_watched_from_the_beginning_is_no_connection(run_failing, connect, protocol):
+    printed = run_failing(
+        "-c",
+        FAILING
+        + f"""
+class Told(asyncio.{protocol}):
+    def connection_lost(self, error):
+        told.append(error)
+
+async def main():
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        fail(b"epoll_ctl", errno.ENOMEM)
+        try:
+            await {connect}
+        except OSError as error:
+            told.append(error)
+    print([error.errno == errno.ENOMEM for error in told])
+
+ferrio.run(main())
+""",
+    )
+    assert printed == "[True, True]\n"
+
+
 @pytest.mark.parametrize("number", range(1, 5))
 def test_a_reader_is_heard_even_if_there_is_no_room_for_another_poller(run_failing, number):
     """A socket that was watched is closed and lives on under another number: the poller reports it until another takes its

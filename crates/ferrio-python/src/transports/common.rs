@@ -24,11 +24,11 @@ pub fn settle_waiter(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-pub fn fail_waiter(waiter: &Bound<'_, PyAny>, message: &'static str) -> PyResult<()> {
+/// The same, with an exception.
+pub fn fail_waiter(waiter: &Bound<'_, PyAny>, error: Bound<'_, PyAny>) -> PyResult<()> {
     let py = waiter.py();
     if !waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
-        let error = pyo3::exceptions::PyConnectionError::new_err(message);
-        waiter.call_method1(intern!(py, "set_exception"), (error.value(py),))?;
+        waiter.call_method1(intern!(py, "set_exception"), (error,))?;
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ use crate::ffi::error::aside;
 use crate::ffi::whole;
 use crate::imports::imports;
 use crate::transports::address::KeptAddress;
-use crate::transports::common::{settle_waiter, warn_unclosed};
+use crate::transports::common::{fail_waiter, settle_waiter, warn_unclosed};
 use crate::transports::water_marks::water_marks;
 
 /// A datagram socket.
@@ -187,14 +187,17 @@ impl DatagramTransport {
     }
 
     fn after_made(this: &Bound<'_, Self>) -> PyResult<()> {
-        let state = this.get().state()?;
+        let (py, state) = (this.py(), this.get().state()?);
+        let mut refused = None;
         if !state.closing.get() && !state.reading_paused.get() {
             Self::watch(this, Direction::Read)?;
+            refused = state.reason.borrow().as_ref().map(|reason| reason.bind(py).clone());
         }
         let waiter = state.waiter.borrow_mut().take();
-        match waiter {
-            Some(waiter) => settle_waiter(waiter.bind(this.py())),
-            None => Ok(()),
+        match (waiter, refused) {
+            (Some(waiter), Some(error)) => fail_waiter(waiter.bind(py), error),
+            (Some(waiter), None) => settle_waiter(waiter.bind(py)),
+            (None, _) => Ok(()),
         }
     }
 

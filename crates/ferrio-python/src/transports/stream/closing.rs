@@ -1,6 +1,6 @@
 //! The end: stopping, `connection_lost`, closing the descriptor; and the warning about a transport that nobody closed.
 
-use pyo3::exceptions::PyOSError;
+use pyo3::exceptions::{PyConnectionError, PyOSError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -51,7 +51,8 @@ impl StreamTransport {
         };
         let empty_waiter = state.take_rare(|rare| &mut rare.empty_waiter);
         if let Some(waiter) = empty_waiter {
-            fail_waiter(waiter.bind(py), "Connection is closed by peer")?;
+            let error = PyConnectionError::new_err("Connection is closed by peer");
+            fail_waiter(waiter.bind(py), error.into_value(py).into_bound(py).into_any())?;
         }
         transport.close_socket(py)?;
         let protocol = state.protocol.borrow_mut().take();

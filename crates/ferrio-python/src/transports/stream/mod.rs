@@ -32,7 +32,7 @@ use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::whole;
 use crate::streams::StreamReaderProtocol;
 use crate::transports::address::{KeptAddress, RawAddress};
-use crate::transports::common::{is_buffered, settle_waiter};
+use crate::transports::common::{fail_waiter, is_buffered, settle_waiter};
 use crate::transports::tls::TlsProtocol;
 use crate::transports::water_marks::HIGH_WATER;
 use crate::transports::write_queue::WriteQueue;
@@ -286,14 +286,17 @@ impl StreamTransport {
     }
 
     fn after_made(this: &Bound<'_, Self>) -> PyResult<()> {
-        let state = this.get().state()?;
+        let (py, state) = (this.py(), this.get().state()?);
+        let mut refused = None;
         if !state.closing.get() && !state.reading_paused.get() {
             Self::watch_reads(this)?;
+            refused = state.rare(|rare| rare.reason.as_ref().map(|reason| reason.bind(py).clone()));
         }
         let waiter = state.take_rare(|rare| &mut rare.waiter);
-        match waiter {
-            Some(waiter) => settle_waiter(waiter.bind(this.py())),
-            None => Ok(()),
+        match (waiter, refused) {
+            (Some(waiter), Some(error)) => fail_waiter(waiter.bind(py), error),
+            (Some(waiter), None) => settle_waiter(waiter.bind(py)),
+            (None, _) => Ok(()),
         }
     }
 

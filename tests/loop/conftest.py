@@ -2,10 +2,17 @@
 
 import asyncio
 import ssl
+import sysconfig
+import threading
+import time
 
 import ferrio
 import pytest
 import trustme
+
+takes_turns = pytest.mark.skipif(
+    sysconfig.get_config_var("Py_GIL_DISABLED"), reason="threads do not take turns: ferrio refuses, and asyncio breaks"
+)
 
 FACTORIES = {"stock": asyncio.SelectorEventLoop, "ferrio": ferrio.new_event_loop}
 
@@ -24,6 +31,21 @@ def loop(new_loop):
     if not loop.is_closed():
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+@pytest.fixture
+def running(loop):
+    """The loop, run by another thread, with nothing to do."""
+    started = threading.Event()
+    loop.call_soon(started.set)
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    started.wait(10)
+    time.sleep(0.1)
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 @pytest.fixture

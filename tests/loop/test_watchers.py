@@ -6,7 +6,6 @@ import gc
 import os
 import queue
 import socket
-import sysconfig
 import tempfile
 import threading
 import time
@@ -14,7 +13,7 @@ import weakref
 
 import pytest
 
-FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+from .conftest import takes_turns
 
 
 @pytest.fixture
@@ -55,22 +54,7 @@ def test_news_after_remove_reader_reaches_nobody_and_the_loop_sleeps_on(loop, pa
     loop.run_until_complete(main())
 
 
-@pytest.fixture
-def running(loop):
-    """The loop, run by another thread, with nothing to do."""
-    started = threading.Event()
-    loop.call_soon(started.set)
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    started.wait(10)
-    time.sleep(0.1)
-    yield loop
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    assert not thread.is_alive()
-
-
-@pytest.mark.skipif(FREE_THREADED, reason="threads do not take turns: ferrio refuses, and asyncio breaks")
+@takes_turns
 def test_another_thread_watches_while_the_loop_sleeps(running, pair):
     ours, peer = pair
     got, room = queue.Queue(), threading.Event()
@@ -91,7 +75,7 @@ def test_another_thread_watches_while_the_loop_sleeps(running, pair):
         running.add_reader(ours, print)
 
 
-@pytest.mark.skipif(FREE_THREADED, reason="threads do not take turns: ferrio refuses, and asyncio breaks")
+@takes_turns
 def test_other_threads_watch_while_the_loop_is_busy(running):
     """Sockets that come and go, while the loop watches and unwatches one of its own."""
     left, failed = 4, []

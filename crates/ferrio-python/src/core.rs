@@ -272,6 +272,14 @@ impl Core {
         if self.is_closed() { Err(PyRuntimeError::new_err("Event loop is closed")) } else { Ok(()) }
     }
 
+    /// For who is about to schedule something, and works for other threads, too.
+    ///
+    /// # Errors
+    /// RuntimeError in debug mode if another thread runs the loop, as `call_soon()` has it.
+    pub fn check_thread(&self) -> PyResult<()> {
+        if self.debug() && !self.is_mine() { Err(wrong_thread()) } else { Ok(()) }
+    }
+
     #[inline]
     pub fn debug(&self) -> bool {
         self.engine.host.debug.load(Ordering::Relaxed)
@@ -534,8 +542,8 @@ fn wrong_thread() -> PyErr {
 /// last while Python code runs.
 pub struct Confined<T>(T);
 
-// SAFETY: the content is reached only through `get`, which admits one thread at a time (see `Core::engine`), through
-// `unguarded`, whose callers are alone, and through drop.
+// SAFETY: the content is reached only through `get` and `get_in_turn`, which admit one thread at a time (see `Core::engine` and
+// `Core::engine_in_turn`), through `unguarded`, whose callers are alone, and through drop.
 unsafe impl<T: Send> Sync for Confined<T> {}
 
 impl<T> Confined<T> {
@@ -548,6 +556,16 @@ impl<T> Confined<T> {
     #[inline]
     pub fn get(&self, core: &Core) -> PyResult<&T> {
         if core.is_mine() { Ok(&self.0) } else { Err(wrong_thread()) }
+    }
+
+    /// As [`get`](Self::get), also for another thread than the one that runs the loop: as that holds the interpreter lock
+    /// whenever it is here, it is between two lines of Python, where no borrow lasts, as far as anybody can tell.
+    ///
+    /// # Errors
+    /// RuntimeError if another thread runs the loop and there is no such lock.
+    #[inline]
+    pub fn get_in_turn(&self, core: &Core) -> PyResult<&T> {
+        if cfg!(Py_GIL_DISABLED) { self.get(core) } else { Ok(&self.0) }
     }
 
     /// The content for the garbage collector, during which nothing else runs.

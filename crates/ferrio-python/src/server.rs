@@ -90,9 +90,8 @@ impl ServerCore {
         Listener::watch(&Bound::new(py, listener)?)
     }
 
-    fn _stop_accepting(&self, fd: RawFd) -> PyResult<()> {
-        self.core.engine()?;
-        self.core.release_descriptor(fd);
+    fn _stop_accepting(&self, py: Python<'_>, fd: RawFd) -> PyResult<()> {
+        self.core.engine_in_turn(py)?.release(fd);
         Ok(())
     }
 
@@ -109,7 +108,7 @@ impl ServerCore {
     /// How many connections have not ended.
     #[getter]
     fn _active_count(&self) -> PyResult<usize> {
-        Ok(self.state.get(&self.core)?.connections.get())
+        Ok(self.state.get_in_turn(&self.core)?.connections.get())
     }
 
     /// The living connections' transports.

@@ -165,7 +165,7 @@ impl DatagramTransport {
 
     #[inline]
     fn state(&self) -> PyResult<&State> {
-        self.state.get(&self.core)
+        self.state.get_in_turn(&self.core)
     }
 
     fn of<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Self>> {
@@ -263,6 +263,7 @@ impl DatagramTransport {
     fn lose(this: &Bound<'_, Self>, reason: Option<PyErr>) -> PyResult<()> {
         let py = this.py();
         let state = this.get().state()?;
+        this.get().core.check_thread()?;
         if state.lost.replace(true) {
             return Ok(());
         }

@@ -202,6 +202,7 @@ impl End {
 
     /// Schedules `finish`, which is to call `connection_lost(reason)`, once.
     fn lose(&self, core: &Core, this: &Bound<'_, PyAny>, reason: Option<PyErr>, finish: Call) -> PyResult<()> {
+        core.check_thread()?;
         self.closing.set(true);
         if self.lost.get() {
             return Ok(());
@@ -245,7 +246,7 @@ impl End {
 
     /// Stops watching one direction, unless another transport watches it by now.
     fn unwatch(&self, core: &Core, this: &Bound<'_, PyAny>, direction: Direction) -> PyResult<()> {
-        let engine = core.engine()?;
+        let engine = core.engine_in_turn(this.py())?;
         if let Some(job) = engine.unwatch(self.fd, direction)
             && job.object().is_none_or(|watcher| !watcher.is(this))
         {
@@ -255,8 +256,10 @@ impl End {
     }
 
     fn watch(&self, core: &Core, this: &Bound<'_, PyAny>, direction: Direction, call: Call) -> PyResult<()> {
-        let former =
-            core.engine()?.watch(self.fd, direction, Job::Call(this.clone().unbind(), call)).map_err(from_io)?;
+        let former = core
+            .engine_in_turn(this.py())?
+            .watch(self.fd, direction, Job::Call(this.clone().unbind(), call))
+            .map_err(from_io)?;
         drop(former);
         Ok(())
     }

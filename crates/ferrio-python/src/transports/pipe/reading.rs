@@ -50,7 +50,7 @@ impl ReadPipe {
     }
 
     fn state(&self) -> PyResult<&ReadState> {
-        self.state.get(&self.core)
+        self.state.get_in_turn(&self.core)
     }
 
     /// Ready when `connection_made` has run.

@@ -72,7 +72,7 @@ impl WritePipe {
     }
 
     fn state(&self) -> PyResult<&WriteState> {
-        self.state.get(&self.core)
+        self.state.get_in_turn(&self.core)
     }
 
     /// Ready when `connection_made` has run.

@@ -116,7 +116,7 @@ impl Process {
     }
 
     fn state(&self) -> PyResult<&State> {
-        self.state.get(&self.core)
+        self.state.get_in_turn(&self.core)
     }
 
     /// Makes the transport of one of the child's descriptors, if that is a pipe. If the program has replaced

@@ -18,10 +18,11 @@ impl StreamTransport {
         let py = this.py();
         let transport = this.get();
         let state = transport.state()?;
+        transport.core.check_thread()?;
         state.closing.set(true);
         state.lost_writes.set(state.lost_writes.get() + 1);
-        transport.unwatch_reads()?;
-        transport.unwatch_writes()?;
+        transport.unwatch_reads(py)?;
+        transport.unwatch_writes(py)?;
         state.queue.borrow_mut().clear();
         if !state.lost.replace(true) {
             // Nobody would run it; the descriptor is closed when the transport is collected.

@@ -60,7 +60,7 @@ impl StreamTransport {
         if state.closing.get() {
             return Ok(());
         }
-        this.get().unwatch_reads()?;
+        this.get().unwatch_reads(this.py())?;
         if !state.write_watched.get() {
             Self::flush(this)?;
         }

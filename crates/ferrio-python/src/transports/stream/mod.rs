@@ -261,7 +261,7 @@ impl StreamTransport {
 
     #[inline]
     fn state(&self) -> PyResult<&State> {
-        self.state.get(&self.core)
+        self.state.get_in_turn(&self.core)
     }
 
     fn of<'a, 'py>(object: &'a Bound<'py, PyAny>) -> PyResult<&'a Bound<'py, Self>> {

@@ -31,7 +31,7 @@ impl StreamTransport {
         this.get().core.check_closed()?;
         if !state.read_watched.replace(true) {
             let job = Job::Call(this.clone().into_any().unbind(), Self::on_readable);
-            match this.get().core.engine()?.watch(state.fd, Direction::Read, job) {
+            match this.get().core.engine_in_turn(this.py())?.watch(state.fd, Direction::Read, job) {
                 Ok(former) => drop(former),
                 Err(error) => {
                     state.read_watched.set(false);
@@ -42,10 +42,10 @@ impl StreamTransport {
         Ok(())
     }
 
-    pub(super) fn unwatch_reads(&self) -> PyResult<()> {
+    pub(super) fn unwatch_reads(&self, py: Python<'_>) -> PyResult<()> {
         let state = self.state()?;
         if state.read_watched.replace(false) {
-            drop(self.core.engine()?.unwatch(state.fd, Direction::Read));
+            drop(self.core.engine_in_turn(py)?.unwatch(state.fd, Direction::Read));
         }
         Ok(())
     }
@@ -59,7 +59,7 @@ impl StreamTransport {
         }
         if state.reading_paused.get() {
             // Pausing costs a system call only if news comes meanwhile.
-            return transport.unwatch_reads();
+            return transport.unwatch_reads(this.py());
         }
         match state.kind.get() {
             ProtocolKind::Plain => Self::read_data(this),
@@ -184,7 +184,7 @@ impl StreamTransport {
         let keep_open = transport.call_protocol(py, |protocol| call_method(protocol, intern!(py, "eof_received"), []));
         match keep_open.and_then(|keep_open| keep_open.is_truthy()) {
             // The peer has no more to say, but we may: half-closed.
-            Ok(true) => transport.unwatch_reads(),
+            Ok(true) => transport.unwatch_reads(this.py()),
             Ok(false) => Self::close(this),
             Err(error) => Self::fatal(this, error, "Fatal error: protocol.eof_received() call failed."),
         }

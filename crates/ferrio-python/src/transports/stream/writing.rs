@@ -113,7 +113,7 @@ impl StreamTransport {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !state.write_watched.replace(true) {
                         let job = Job::Call(this.clone().into_any().unbind(), Self::on_writable);
-                        match transport.core.engine()?.watch(state.fd, Direction::Write, job) {
+                        match transport.core.engine_in_turn(py)?.watch(state.fd, Direction::Write, job) {
                             Ok(former) => drop(former),
                             Err(error) => {
                                 state.write_watched.set(false);
@@ -126,19 +126,19 @@ impl StreamTransport {
                 Err(error) => return Self::write_failed(this, error),
             }
         }
-        transport.unwatch_writes()
+        transport.unwatch_writes(py)
     }
 
     fn write_failed(this: &Bound<'_, Self>, error: io::Error) -> PyResult<()> {
         this.get().state()?.queue.borrow_mut().clear();
-        this.get().unwatch_writes()?;
+        this.get().unwatch_writes(this.py())?;
         Self::fatal(this, from_io(error), "Fatal write error on socket transport")
     }
 
-    pub(super) fn unwatch_writes(&self) -> PyResult<()> {
+    pub(super) fn unwatch_writes(&self, py: Python<'_>) -> PyResult<()> {
         let state = self.state()?;
         if state.write_watched.replace(false) {
-            drop(self.core.engine()?.unwatch(state.fd, Direction::Write));
+            drop(self.core.engine_in_turn(py)?.unwatch(state.fd, Direction::Write));
         }
         Ok(())
     }

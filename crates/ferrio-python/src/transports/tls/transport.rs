@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyNotImplementedError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::protocol::TlsProtocol;
 use super::{READ_HIGH_WATER, WRITE_HIGH_WATER};
-use crate::core::{Confined, Core};
+use crate::core::{Call, Confined, Core};
 use crate::ffi::error::aside;
 use crate::imports::imports;
 use crate::transports::common::{as_bytes, warn_unclosed};
@@ -66,8 +67,35 @@ impl TlsTransport {
         ended: R,
         f: impl FnOnce(&Bound<'py, TlsProtocol>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let layer = self.layer.get(&self.core)?.borrow().as_ref().map(|layer| layer.bind(py).clone());
+        let layer = self.layer.get_in_turn(&self.core)?.borrow().as_ref().map(|layer| layer.bind(py).clone());
         layer.map_or(Ok(ended), |layer| f(&layer))
+    }
+}
+
+/// What the loop's own thread does to a connection. Another one has it do so, after what it asked for before: OpenSSL may be
+/// at work there, without the interpreter lock.
+impl TlsTransport {
+    fn of<'a>(this: &'a Bound<'_, PyAny>) -> PyResult<&'a Self> {
+        Ok(this.cast::<Self>()?.get())
+    }
+
+    fn act(this: &Bound<'_, Self>, step: Call) -> PyResult<()> {
+        let core = &this.get().core;
+        if core.is_mine() {
+            return step(this.as_any());
+        }
+        core.check_closed()?;
+        core.check_thread()?;
+        core.call_soon(this, step);
+        Ok(())
+    }
+
+    /// For another thread.
+    #[cold]
+    fn write_later<'py>(this: &Bound<'py, Self>, pieces: Vec<Bound<'py, PyBytes>>) -> PyResult<()> {
+        let arguments = (this.getattr(intern!(this.py(), "writelines"))?, pieces);
+        let the_loop = this.get().core.loop_object(this.py())?;
+        the_loop.call_method1(intern!(this.py(), "call_soon_threadsafe"), arguments).map(drop)
     }
 }
 
@@ -91,19 +119,25 @@ impl TlsTransport {
     }
 
     /// Write data (bytes-like); it leaves, encrypted, before the loop sleeps. Never blocks.
-    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn write(this: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
         let data = snapshot(data)?;
         if data.as_bytes().is_empty() {
             return Ok(());
         }
-        self.with(data.py(), (), |layer| TlsProtocol::write(layer, [data.clone()]))
+        if !this.get().core.is_mine() {
+            return Self::write_later(this, vec![data]);
+        }
+        this.get().with(data.py(), (), |layer| TlsProtocol::write(layer, [data.clone()]))
     }
 
     /// Write every item of an iterable of bytes-like objects.
-    fn writelines(&self, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn writelines(this: &Bound<'_, Self>, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
         let pieces = list_of_data.try_iter()?.map(|data| snapshot(&data?)).collect::<PyResult<Vec<_>>>()?;
+        if !this.get().core.is_mine() {
+            return Self::write_later(this, pieces);
+        }
         let pieces = pieces.into_iter().filter(|piece| !piece.as_bytes().is_empty());
-        self.with(list_of_data.py(), (), |layer| TlsProtocol::write(layer, pieces))
+        this.get().with(list_of_data.py(), (), |layer| TlsProtocol::write(layer, pieces))
     }
 
     /// TLS has no half-closed connections.
@@ -116,16 +150,20 @@ impl TlsTransport {
     }
 
     /// Close after what is queued has left and the peer has said goodbye; connection_lost(None) comes later.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.closed.swap(true, Ordering::Relaxed) {
-            return self.with(py, (), TlsProtocol::close);
+    fn close(this: &Bound<'_, Self>) -> PyResult<()> {
+        if !this.get().closed.swap(true, Ordering::Relaxed) {
+            return Self::act(this, |this| Self::of(this)?.with(this.py(), (), TlsProtocol::close));
         }
-        if self.with(py, false, TlsProtocol::abandon)? { self.let_go() } else { Ok(()) }
+        Self::act(this, |this| {
+            let transport = Self::of(this)?;
+            if transport.with(this.py(), false, TlsProtocol::abandon)? { transport.let_go() } else { Ok(()) }
+        })
     }
 
     /// Close at once, throwing away what the kernel has not taken.
-    fn abort(&self, py: Python<'_>) -> PyResult<()> {
-        self._force_close(py, None)
+    fn abort(this: &Bound<'_, Self>) -> PyResult<()> {
+        this.get().mark_closed();
+        Self::act(this, |this| Self::of(this)?._force_close(this.py(), None))
     }
 
     #[pyo3(signature = (exc))]

@@ -151,7 +151,7 @@ impl TlsProtocol {
     fn __repr__(this: &Bound<'_, Self>) -> PyResult<String> {
         let tls = this.get();
         let side = if tls.server_side { "server" } else { "client" };
-        let phase = match tls.state()?.phase.get() {
+        let phase = match tls.seen()?.phase.get() {
             Phase::Unwrapped => "unwrapped",
             Phase::Handshake => "handshake",
             Phase::Wrapped => "wrapped",

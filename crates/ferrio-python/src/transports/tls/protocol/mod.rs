@@ -194,6 +194,12 @@ impl TlsProtocol {
         self.state.get(&self.core)
     }
 
+    /// The state for those who only look at it, and leave OpenSSL alone: other threads may. What it does for the loop's own may
+    /// be in the middle of something, without the interpreter lock.
+    fn seen(&self) -> PyResult<&State> {
+        self.state.get_in_turn(&self.core)
+    }
+
     pub fn core(&self) -> &Arc<Core> {
         &self.core
     }
@@ -210,12 +216,12 @@ impl TlsProtocol {
 
     /// The user's protocol.
     pub fn protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let protocol = self.state()?.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone());
+        let protocol = self.seen()?.protocol.borrow().as_ref().map(|protocol| protocol.bind(py).clone());
         Ok(protocol.unwrap_or_else(|| py.None().into_bound(py)))
     }
 
     pub fn set_protocol(&self, protocol: Bound<'_, PyAny>) -> PyResult<()> {
-        let state = self.state()?;
+        let state = self.seen()?;
         state.buffered.set(is_buffered(&protocol)?);
         let former = state.protocol.replace(Some(protocol.unbind()));
         drop(former);
@@ -223,11 +229,11 @@ impl TlsProtocol {
     }
 
     fn below<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(self.state()?.below.borrow().as_ref().map(|below| below.bind(py).clone()))
+        Ok(self.seen()?.below.borrow().as_ref().map(|below| below.bind(py).clone()))
     }
 
     fn face<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, TlsTransport>>> {
-        Ok(self.state()?.face.borrow().as_ref().map(|face| face.bind(py).clone()))
+        Ok(self.seen()?.face.borrow().as_ref().map(|face| face.bind(py).clone()))
     }
 
     /// A step that the loop takes by itself.
@@ -256,7 +262,7 @@ impl TlsProtocol {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         let tls = this.get();
-        let state = tls.state()?;
+        let state = tls.seen()?;
         if let Ok(text) = name.cast::<PyString>() {
             match &*text.to_cow()? {
                 "sslcontext" => return Ok(tls.context.bind(py).clone()),
@@ -269,7 +275,7 @@ impl TlsProtocol {
                     return tls.engine.object(py).call_method0(method);
                 }
                 // Whoever writes to the socket directly comes after what was written here.
-                "socket" => Self::flush_gathered(this)?,
+                "socket" if tls.core.is_mine() => Self::flush_gathered(this)?,
                 _ => {}
             }
         }

@@ -191,16 +191,16 @@ impl TlsProtocol {
     }
 
     pub fn is_reading(&self) -> PyResult<bool> {
-        Ok(!self.state()?.reading_paused.get())
+        Ok(!self.seen()?.reading_paused.get())
     }
 
     pub fn pause_reading(&self) -> PyResult<()> {
-        self.state()?.reading_paused.set(true);
+        self.seen()?.reading_paused.set(true);
         Ok(())
     }
 
     pub fn resume_reading(this: &Bound<'_, Self>) -> PyResult<()> {
-        if this.get().state()?.reading_paused.replace(false) {
+        if this.get().seen()?.reading_paused.replace(false) {
             Self::soon(this, |object| {
                 Self::step(object, |this| match this.get().state()?.phase.get() {
                     // The handshake goes on when the peer's bytes come.
@@ -242,7 +242,7 @@ impl TlsProtocol {
 
     /// (low, high).
     pub fn read_limits(&self) -> PyResult<(usize, usize)> {
-        let state = self.state()?;
+        let state = self.seen()?;
         Ok((state.read_low.get(), state.read_high.get()))
     }
 

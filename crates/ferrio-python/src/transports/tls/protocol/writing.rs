@@ -176,11 +176,11 @@ impl TlsProtocol {
 
     /// (low, high).
     pub fn write_limits(&self) -> PyResult<(usize, usize)> {
-        let state = self.state()?;
+        let state = self.seen()?;
         Ok((state.write_low.get(), state.write_high.get()))
     }
 
     pub fn is_protocol_paused(&self) -> PyResult<bool> {
-        Ok(self.state()?.protocol_paused.get())
+        Ok(self.seen()?.protocol_paused.get())
     }
 }

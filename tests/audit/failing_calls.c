@@ -45,18 +45,27 @@ static int fails(const char *function) {
 typedef long word;
 typedef word (*function)(word, word, word, word, word, word);
 
-#define STAND_BEFORE(symbol)                                          \
+#define STAND_BEFORE_THAT_RETURNS(failure, symbol)                        \
     word symbol(word a, word b, word c, word d, word e, word f) {         \
-        static function real;                                         \
-        if (!real)                                                    \
-            real = (function)dlsym(RTLD_NEXT, #symbol);               \
-        return fails(#symbol) ? -1 : real(a, b, c, d, e, f);          \
+        static function real;                                             \
+        if (!real)                                                        \
+            real = (function)dlsym(RTLD_NEXT, #symbol);                   \
+        return fails(#symbol) ? (failure) : real(a, b, c, d, e, f);       \
     }
+#define STAND_BEFORE(symbol) STAND_BEFORE_THAT_RETURNS(-1, symbol)
 
 STAND_BEFORE(accept4)
+STAND_BEFORE(bind)
+STAND_BEFORE(connect)
 STAND_BEFORE(epoll_create1)
 STAND_BEFORE(epoll_ctl)
 STAND_BEFORE(eventfd)
+STAND_BEFORE(ftruncate64)
+STAND_BEFORE(getpeername)
+STAND_BEFORE(getsockname)
+STAND_BEFORE(listen)
+STAND_BEFORE(mmap)
+STAND_BEFORE(open64)
 STAND_BEFORE(pipe2)
 STAND_BEFORE(recv)
 STAND_BEFORE(recvfrom)
@@ -65,8 +74,14 @@ STAND_BEFORE(sendfile)
 STAND_BEFORE(sendmmsg)
 STAND_BEFORE(sendmsg)
 STAND_BEFORE(sendto)
+STAND_BEFORE(setsockopt)
 STAND_BEFORE(socket)
+STAND_BEFORE(socketpair)
+STAND_BEFORE(write)
 STAND_BEFORE(writev)
+STAND_BEFORE_THAT_RETURNS(code, getaddrinfo)
+STAND_BEFORE_THAT_RETURNS(code, posix_fallocate)
+STAND_BEFORE_THAT_RETURNS(code, pthread_create)
 
 /* What ferrio calls by number. */
 word syscall(word number, word a, word b, word c, word d, word e, word f) {

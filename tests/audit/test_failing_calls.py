@@ -211,3 +211,62 @@ loop.close()
 """,
     )
     assert printed == "b'x'\n"
+
+
+@pytest.mark.parametrize("function", ["ftruncate64", "posix_fallocate", "open64", "mmap"])
+def test_a_loop_without_room_for_its_page_does_without(run_failing, function):
+    printed = run_failing(
+        "-c",
+        FAILING
+        + f"""
+fail(b"{function}", errno.ENOSPC, FOR_EVER)
+loop = ferrio.new_event_loop()
+assert shim.relent()
+print(_ferrio.page_path())
+print(loop.run_until_complete(asyncio.sleep(0.01, "slept")), observe.loop_stats(loop).steps > 0)
+loop.close()
+""",
+    )
+    assert printed == "None\nslept True\n"
+
+
+def test_a_full_tmpfs_has_no_room_for_the_ring_and_is_not_asked_for_it_by_a_reader(run_failing, tmp_path):
+    printed = run_failing(
+        "-c",
+        FAILING
+        + """
+async def main():
+    fail(b"posix_fallocate", errno.ENOSPC, FOR_EVER)
+    before = os.stat(_ferrio.page_path()).st_blocks
+    observe.level("flight")
+    await asyncio.sleep(0.01)
+    print(observe.dump(sys.argv[1]), os.stat(_ferrio.page_path()).st_blocks - before)
+
+ferrio.run(main())
+""",
+        str(tmp_path / "saved"),
+    )
+    assert printed == "0 0\n"
+
+
+def test_the_level_deep_says_once_that_there_is_no_room(run_failing):
+    printed = run_failing(
+        "-c",
+        FAILING
+        + """
+sys.unraisablehook = lambda unraisable: told.append(unraisable.exc_value.errno)
+
+async def main():
+    observe.level("deep")
+    await asyncio.sleep(0.01)
+    fail(b"write", errno.ENOSPC, FOR_EVER)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert shim.relent()
+
+ferrio.run(main())
+print(told == [errno.ENOSPC])
+""",
+    )
+    assert printed == "True\n"

@@ -126,16 +126,28 @@ class _Writer:
 
     def write(self, event, at=None):
         if self._file.closed:
-            return  # the interpreter is ending
+            return  # the interpreter is ending, or there is no room
         line = {"n": next(self._numbers), "t": self.now() if at is None else at, **event}
-        self._file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
-        if self._file.tell() > HALF:
-            self._file.close()
-            self._open()
+        with self._once():
+            self._file.write(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n")
+            if self._file.tell() > HALF:
+                self._file.close()
+                self._open()
 
     def flush(self):
         if not self._file.closed:
-            self._file.flush()
+            with self._once():
+                self._file.flush()
+
+    @contextlib.contextmanager
+    def _once(self):
+        """What cannot be written is said once, and nothing more is written: a full tmpfs is not filled with complaints."""
+        try:
+            yield
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            raise
 
     def close(self):
         self._file.close()

@@ -254,7 +254,9 @@ impl View {
     /// The records that are in the ring: of each loop, the oldest first.
     pub fn records(&self) -> Vec<Record> {
         let scale = self.scale();
-        let mut chunks: Vec<_> = (0..CHUNKS).filter_map(|place| ring::read_chunk(&self.page, place)).collect();
+        // Those that nobody has taken have no memory yet, and where there is none left, looking at them would be the end.
+        let taken = CHUNKS.min(self.page.header.chunks.load(Ordering::Acquire) as usize);
+        let mut chunks: Vec<_> = (0..taken).filter_map(|place| ring::read_chunk(&self.page, place)).collect();
         chunks.sort_unstable_by_key(|(number, _)| *number);
         chunks.iter().flat_map(|(_, records)| records).flat_map(|words| self.told(words, &scale)).collect()
     }

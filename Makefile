@@ -2,7 +2,7 @@
 # PYTHON picks another interpreter; every interpreter has its own virtual environment in the project's folder.
 PYTHON  ?= python3
 PROFILE ?= release
-TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+TAG     := $(shell $(PYTHON) -c 'import sys; print("%d.%d%s" % (*sys.version_info[:2], getattr(sys, "abiflags", "")))')
 VENV    := .venv-$(TAG)
 BIN     := $(VENV)/bin
 

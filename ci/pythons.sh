@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 versions=(3.14 3.15)
 dir=$(realpath -m "${1:-build/pythons}")
 root=$dir/root
-packages=ca-certificates,openssl,procps,gcc,libc6-dev,make
+# (The last of these are for building a free-threaded one: ci/free-threaded.sh.)
+packages=ca-certificates,openssl,procps,gcc,libc6-dev,make,pkgconf,libssl-dev,libffi-dev,zlib1g-dev
 for version in "${versions[@]}"; do
     packages+=,python$version-dev,python$version-venv,libpython$version-testsuite
 done

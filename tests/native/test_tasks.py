@@ -351,7 +351,12 @@ def test_what_is_shielded_goes_on_when_the_waiter_is_cancelled(namespace, run):
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
-        assert task.cancelled() and not inner.done() and not inner._callbacks
+        assert task.cancelled() and not inner.done()
+        # Some versions have what becomes of it logged, of which the first leave more there than that.
+        if hasattr(asyncio.tasks, "_log_on_exception"):
+            assert asyncio.tasks._log_on_exception in [callback for callback, _ in inner._callbacks]
+        else:
+            assert not inner._callbacks
         inner.set_result(1)
         assert namespace.shield(inner) is inner
 

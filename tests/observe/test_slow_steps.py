@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import sys
 import threading
 import time
 
@@ -13,6 +14,9 @@ from ferrio import observe
 from .support import program
 
 WATCHER = "ferrio-slow-steps"
+
+#: Without the interpreter lock a task that runs cannot be asked what it is called.
+SAYS_ITS_NAME = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 def watchers():
@@ -51,10 +55,8 @@ def test_a_slow_step_is_told_of_while_it_lasts_and_when_it_is_over():
         assert (begun.is_over, over.is_over) == (False, True)
         assert begun.loop is runner.get_loop()
         assert begun.task is over.task is task
-        assert (
-            begun.name
-            == "task 'the culprit' (test_a_slow_step_is_told_of_while_it_lasts_and_when_it_is_over.<locals>.main)"
-        )
+        assert over.name == f"task 'the culprit' ({main.__qualname__})"
+        assert begun.name == (over.name if SAYS_ITS_NAME else f"a task ({main.__qualname__})")
         assert 0.05 <= begun.seconds <= over.seconds
         # From the coroutine on, not who runs the loop; and down to what blocks.
         names = [frame.name for frame in begun.stack]
@@ -175,7 +177,8 @@ def test_a_loop_whose_program_sets_slow_callback_duration_logs_the_stack(log):
 
     ferrio.run(main())
     assert log.second.wait(30)
-    assert log.texts[0].startswith("Executing task 'the culprit' (") and ", and still does:\n" in log.texts[0]
+    assert log.texts[0].startswith("Executing task 'the culprit' (" if SAYS_ITS_NAME else "Executing a task (")
+    assert ", and still does:\n" in log.texts[0]
     assert "assert log.first.wait(30)" in log.texts[0]
     assert log.texts[1].startswith("Executing task 'the culprit' (") and " took " in log.texts[1]
 
@@ -227,9 +230,8 @@ BLOCK = """
 
 def test_the_environment_turns_it_on_for_every_loop():
     _, errors = program(BLOCK + "\n    ferrio.run(main())", FERRIO_SLOW_STEPS="0.05")
-    assert re.match(
-        r"Executing task 'Task-\d+' \(main\) has taken \d\.\d+ seconds, and still does:\n.*line 5, in main", errors
-    )
+    name = r"task 'Task-\d+'" if SAYS_ITS_NAME else "a task"
+    assert re.match(rf"Executing {name} \(main\) has taken \d\.\d+ seconds, and still does:\n.*line 5, in main", errors)
     assert re.search(r"\nExecuting task 'Task-\d+' \(main\) took 0.\d+ seconds\n$", errors)
 
 

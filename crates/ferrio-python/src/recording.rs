@@ -152,7 +152,7 @@ fn number_in(name: &Bound<'_, PyString>) -> Option<u64> {
 }
 
 /// The qualified name of a task's coroutine.
-fn coroutine_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub fn coroutine_name<'py>(task: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = task.py();
     match Names::of(task.as_borrowed()).and_then(|names| names.coroutine) {
         Some(name) => Ok(name.to_owned()),

@@ -7,6 +7,7 @@ It does not keep the process alive, and a fork does not meet it: it ends before 
 
 import asyncio
 import atexit
+import inspect
 import logging
 import math
 import os
@@ -32,7 +33,7 @@ class SlowStep:
     loop: asyncio.AbstractEventLoop = field(repr=False)
     #: The task whose step it is; None for a callback, or if it could not be seen.
     task: asyncio.Task | None = field(repr=False)
-    #: "task 'Task-3' (fetch)", or "a callback".
+    #: "task 'Task-3' (fetch)", or "a callback". Without the interpreter lock "a task (fetch)", until the step is over.
     name: str
     #: Its number among the steps of the loop.
     number: int
@@ -206,7 +207,8 @@ class _Telling:
 
     def tell(self, seconds, *, is_over=False):
         """Tell those who want to know by now. Returns when the next one does, in seconds; infinity if none does."""
-        step = replace(self.step, seconds=seconds, is_over=is_over)
+        name = name_of(self.step.task) if is_over and self.step.task and _asking_waits() else self.step.name
+        step = replace(self.step, name=name, seconds=seconds, is_over=is_over)
         if is_over:
             wanted, due = self.told, math.inf
         else:
@@ -228,18 +230,30 @@ def _look(loop, number, seconds):
     ident = loop._thread_ident
     frame = sys._current_frames().get(ident)
     task = asyncio.current_task(loop)
-    stack = _stack(frame, task) if frame is not None else None
+    frames = _frames(frame, task) if frame is not None else None
     del frame
-    if stack is None or loop._counters()["steps"] != number:
-        task, stack, name = None, traceback.StackSummary(), "a step"
+    if frames is None or loop._counters()["steps"] != number:
+        task, frames, name = None, (), "a step"
+    elif task is None:
+        name = "a callback"
+    elif _asking_waits():
+        name = f"a task ({frames[0][0].f_code.co_qualname})" if frames else "a task"
     else:
-        name = "a callback" if task is None else name_of(task)
+        name = name_of(task)
+    stack = traceback.StackSummary.extract(frames, lookup_lines=False)
     return SlowStep(loop, task, name, number, seconds, stack, False)
 
 
-def _stack(frame, task):
-    """The frames of a step, outermost first: from its coroutine's on, or what is inside of whoever runs the loop."""
-    coroutine = None if task is None else task.get_coro()
+def _asking_waits():
+    """Whether a task that runs answers only when its step is over: without the interpreter lock it is locked itself."""
+    is_gil_enabled = getattr(sys, "_is_gil_enabled", None)  # since 3.13
+    return is_gil_enabled is not None and not is_gil_enabled()
+
+
+def _frames(frame, task):
+    """The frames of a step, outermost first, with their lines: from its coroutine's on, or what is inside of whoever runs
+    the loop."""
+    coroutine = None if task is None or _asking_waits() else task.get_coro()
     outermost = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
     frames = []
     for inner, line in traceback.walk_stack(frame):
@@ -252,7 +266,13 @@ def _stack(frame, task):
         frames.append((inner, line))
         if inner is outermost:
             break
-    return traceback.StackSummary.extract(reversed(frames), lookup_lines=False)
+    if task is not None and outermost is None:
+        # Then it is the outermost coroutine of this run.
+        coroutines = [
+            depth for depth, (inner, _) in enumerate(frames, 1) if inner.f_code.co_flags & inspect.CO_COROUTINE
+        ]
+        del frames[coroutines[-1] if coroutines else len(frames) :]
+    return frames[::-1]
 
 
 #: The code that runs loops, in asyncio and here.

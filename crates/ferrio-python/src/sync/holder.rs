@@ -15,6 +15,7 @@ use pyo3::types::{PyInt, PyTuple};
 use super::Lock;
 use crate::current;
 use crate::ffi::guarded::Guarded;
+use crate::recording::coroutine_name;
 use crate::step::{self, Names};
 
 /// Who has taken a lock last.
@@ -84,13 +85,11 @@ impl Known {
         // SAFETY: a living object; the result is a new reference, or null with an exception set.
         let reference =
             unsafe { Bound::from_owned_ptr_or_err(task.py(), ffi::PyWeakref_NewRef(task.as_ptr(), ptr::null_mut()))? };
-        let names = Names::of(task.as_borrowed());
-        let name = match &names {
-            Some(names) => names.own.to_owned(),
-            None => task.call_method0(intern!(task.py(), "get_name"))?,
+        let (name, coroutine) = match Names::of(task.as_borrowed()) {
+            Some(names) => (names.own.to_owned(), names.coroutine.map(|name| name.to_owned())),
+            None => (task.call_method0(intern!(task.py(), "get_name"))?, Some(coroutine_name(&task)?)),
         };
-        let coroutine = names.and_then(|names| names.coroutine).map(|name| name.to_owned().unbind());
-        Ok(Known::Task { task: reference.unbind(), name: name.unbind(), coroutine })
+        Ok(Known::Task { task: reference.unbind(), name: name.unbind(), coroutine: coroutine.map(Bound::unbind) })
     }
 }
 

@@ -177,6 +177,28 @@ def test_different_deadlines_fire_by_deadline_however_they_were_scheduled(loop):
     assert order == list(range(500))
 
 
+@pytest.mark.parametrize("running", [True, False], ids=["running", "not running"])
+def test_what_a_thread_has_left_comes_before_what_is_called_soon_afterwards(loop, running):
+    order = []
+
+    def leave():
+        loop.call_soon_threadsafe(order.append, "thread")
+
+    def call():
+        thread = threading.Thread(target=leave)
+        thread.start()
+        thread.join()
+        loop.call_soon(order.append, "own")
+        loop.call_soon(loop.stop)
+
+    if running:
+        loop.call_soon(call)
+    else:
+        call()
+    loop.run_forever()
+    assert order == ["thread", "own"]
+
+
 def test_call_soon_and_call_soon_threadsafe_share_one_queue(loop):
     order = []
 

@@ -256,11 +256,12 @@ impl<H: Host> Engine<H> {
         Ok(found)
     }
 
-    fn drain_inbox(&self) {
+    /// Makes ready what other threads have left.
+    pub(super) fn drain_inbox(&self) {
         if !self.remote.inbox.is_empty() {
             let mut messages = self.messages.take();
             self.remote.inbox.drain(&mut messages);
-            messages.drain(..).for_each(|(work, cause)| self.enqueue(work, cause));
+            messages.drain(..).for_each(|(work, cause)| self.push(work, cause));
             self.messages.set(messages);
         }
     }

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 from ferrio import _ferrio
@@ -240,6 +241,23 @@ def test_a_file_is_read_as_it_was_written(flight, tmp_path):
     log.save(flight, tmp_path / "again.xlog")
     assert log.load(tmp_path / "again.xlog") == flight
     assert [path.name for path in tmp_path.iterdir()] == ["again.xlog"]
+
+
+def test_a_pipe_is_written_to_and_a_link_goes_on_to_be_one(tmp_path):
+    # Replaced by a file, /dev/null would be gone for all.
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    link.symlink_to(file)
+    flight = log.Log({"pid": 1}, [], {}, [])
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    log.save(flight, pipe)
+    reader.join(30)
+    log.save(flight, str(link))
+    assert pipe.is_fifo() and link.is_symlink() and log.load(file) == flight
+    file.write_bytes(read[0])
+    assert log.load(file) == flight
 
 
 @pytest.mark.parametrize(

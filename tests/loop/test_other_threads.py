@@ -212,6 +212,8 @@ def secured(running, server_tls, client_tls):
     assert peers[0].lost.wait(10)
 
 
+# (Of asyncio's, two threads meet in one deque now and then.)
+@pytest.mark.parametrize("new_loop", ["ferrio"], indirect=True)
 @pytest.mark.parametrize("end", ["close", "abort"])
 def test_another_thread_writes_to_and_ends_a_tls_connection(running, secured, end):
     transport, protocol, peer = secured

@@ -67,7 +67,9 @@ def of_page(path):
 
 
 def save(log, path):
-    """Write a file; what was there before is replaced only once the new one is whole."""
+    """Write a file; what was there before is replaced only once the new one is whole. Where there is a device or a pipe
+    (``/dev/stdout``), it is written to.
+    """
     head = {
         "xlog": VERSION,
         "saved": time.time(),
@@ -77,16 +79,24 @@ def save(log, path):
         "columns": Record._fields,
         "deep": log.deep,
     }
+    # (A link goes on to be one.)
+    path = os.path.realpath(os.fsdecode(path))
+    if os.path.exists(path) and not os.path.isfile(path):
+        return _write(path, head, log.records)
     part = f"{path}.part"
     try:
-        with gzip.open(part, "wt", encoding="utf-8", compresslevel=4) as file:
-            for line in (head, *log.records):
-                file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        _write(part, head, log.records)
         os.replace(part, path)
     except BaseException:
         if os.path.exists(part):
             os.unlink(part)
         raise
+
+
+def _write(path, head, records):
+    with gzip.open(path, "wt", encoding="utf-8", compresslevel=4) as file:
+        for line in (head, *records):
+            file.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 def load(path):

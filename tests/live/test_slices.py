@@ -222,6 +222,41 @@ def test_calls_that_stand_in_line(monkeypatch):
     assert all(number <= about["in_line"] <= number + 500 - len(left) for number, about in enumerate(left, 1))
 
 
+def test_whoever_forbids_programs_to_block_the_loop_does_not_forbid_a_snapshot():
+    # As blockbuster does.
+    program = """if True:
+        import asyncio, functools, os
+        import ferrio
+        from ferrio import _helpers
+
+        def forbid(module, name):
+            function = getattr(module, name)
+
+            @functools.wraps(function)
+            def forbidden(*args, **kwargs):
+                if asyncio._get_running_loop():
+                    raise RuntimeError(f"blocks: {name}")
+                return function(*args, **kwargs)
+
+            setattr(module, name, forbidden)
+
+        async def main():
+            for name in "access", "getcwd", "listdir", "readlink", "stat":
+                forbid(os, name)
+            forbid(os.path, "abspath")
+            task = asyncio.create_task(asyncio.sleep(60))
+            await asyncio.sleep(0)
+            while _helpers.write_snapshot(asyncio.get_running_loop()):
+                pass
+            assert asyncio.get_running_loop()
+            task.cancel()
+
+        ferrio.run(main())
+    """
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_first_one_imports_a_module_at_a_time_and_none_that_are_dear():
     program = """if True:
         import asyncio, sys

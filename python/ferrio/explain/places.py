@@ -4,6 +4,7 @@ Only looks: it compiles and runs nothing of the user's.
 """
 
 import ast
+import asyncio
 import contextlib
 import functools
 import io
@@ -16,11 +17,21 @@ import tokenize
 import ferrio
 
 
+def _real(path):
+    """The path without links. Asked as if no loop ran: who forbids a program to block it (blockbuster) does not mean us."""
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        return os.path.realpath(path)
+    finally:
+        asyncio._set_running_loop(running)
+
+
 def _folders(*paths):
-    return tuple(os.path.join(os.path.realpath(path), "") for path in {*paths})
+    return tuple(os.path.join(_real(path), "") for path in {*paths})
 
 
-_FERRIO = os.path.join(os.path.dirname(os.path.abspath(ferrio.__file__)), "")
+_FERRIO = _folders(os.path.dirname(ferrio.__file__))
 # (Not asked of `sysconfig`, which reads all that the interpreter was built with: 5 ms, and a loop may be waiting.)
 _LIBRARY = _folders(os.path.dirname(linecache.__file__))
 _PACKAGES = _folders(*site.getsitepackages(), site.getusersitepackages())
@@ -34,7 +45,7 @@ def owner(filename):
     """Whose file it is: "asyncio" (ferrio's included), "library", "package" or "user"."""
     if filename.startswith("<") and filename not in {"<string>", "<stdin>"}:
         return "library"
-    path = os.path.realpath(filename)
+    path = _real(filename)
     if path.startswith(_FERRIO):
         return "asyncio"
     if path.startswith(_PACKAGES):

@@ -1,6 +1,6 @@
 """The libraries' own test suites, on asyncio's loop and on ferrio's: what fails only on ferrio's is ferrio's fault.
 
-    make suites                              all of ci/suites/suites.toml: an hour, from a package index
+    make suites                              all of ci/suites/suites.toml: two hours, from a package index
     make suites OPTIONS="anyio janus"        these
     make suites OPTIONS="anyio --only sock"  those of its tests whose ids contain a word
 
@@ -26,12 +26,18 @@ BUILD = PROJECT / "build" / "suites"
 LOOPS = ("stock", "ferrio", "native")
 #: For one test, and for one run of a suite, in seconds.
 TEST_LIMIT, LIMIT = 60, 1800
+#: Root, with root's files, as somebody else.
+AS_USER = ["unshare", "--map-user=1000", "--map-group=1000"]
 
 
 class Suite:
-    def __init__(self, name, *, version, tests, needs=(), without=(), options=(), own_loop=False, differences=()):
-        self.name, self.version, self.tests = name, version, tests
-        self.needs, self.own_loop, self.differences = needs, own_loop, differences
+    def __init__(
+        self, name, *, version, tests, needs=(), without=(), options=(), environment=(), as_user=False, own_loop=False,
+        differences=(),
+    ):  # fmt: skip
+        self.name, self.version, self.tests, self.needs = name, version, tests, needs
+        self.environment, self.own_loop, self.differences = dict(environment), own_loop, differences
+        self.prefix = AS_USER if as_user and os.geteuid() == 0 else []
         self.options = [*options, *(word for plugin in without for word in ("-p", f"no:{plugin}"))]
         self.directory = BUILD / f"{name}-{version}"
         self.python = self.directory / "venv/bin/python"
@@ -64,16 +70,17 @@ class Suite:
             "PYTHONPATH": os.pathsep.join(map(str, (HERE, PROJECT / "python"))),
         }  # fmt: skip
         command = [
-            self.python, "-P", "-X", "faulthandler", "-m", "pytest", "-q", "-o", "addopts=", "--import-mode=append",
-            "-p", "recording", "-p", "no:cacheprovider", "--timeout", TEST_LIMIT, *self.options, *(tests or self.tests),
+            *self.prefix, self.python, "-P", "-X", "faulthandler", "-m", "pytest", "-q", "-o", "addopts=",
+            "--import-mode=append", "-p", "recording", "-p", "no:cacheprovider", "--timeout", TEST_LIMIT, *self.options,
+            *(tests or self.tests),
         ]  # fmt: skip
         if words:
             command += ["-k", " or ".join(words)]
         with open(self.directory / f"{loop}.log", "w") as log:
             try:
                 subprocess.run(
-                    list(map(str, command)), cwd=self.source, env=os.environ | environment, timeout=LIMIT,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    list(map(str, command)), cwd=self.source, env=os.environ | self.environment | environment,
+                    timeout=LIMIT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 print(f"   stopped after {LIMIT} s: {log.name}")

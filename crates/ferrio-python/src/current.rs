@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 
 #[cfg(not(Py_GIL_DISABLED))]
 use crate::core::this_thread;
+#[cfg(not(Py_GIL_DISABLED))]
 use crate::step::task_behind;
 use crate::tasks::asyncio;
 

@@ -155,6 +155,7 @@ fn offset_of_state(task: &Bound<'_, PyAny>, futures: &[Bound<'_, PyAny>; 3]) -> 
 ///
 /// # Safety
 /// What [`recognise`] has found, and alive.
+#[cfg(not(Py_GIL_DISABLED))]
 #[inline]
 pub unsafe fn task_behind(py: Python<'_>, callable: *mut ffi::PyObject) -> *mut ffi::PyObject {
     let Some(signs) = SIGNS.get(py) else { return ptr::null_mut() };

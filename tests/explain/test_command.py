@@ -328,7 +328,8 @@ def test_ctrl_c_ends_the_story_properly(program):
 
 
 def test_a_library_s_tasks_are_the_library_s(program, tmp_path):
-    packages = tmp_path / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}{sys.abiflags}"
+    packages = tmp_path / "lib" / version / "site-packages"
     packages.mkdir(parents=True)
     (packages / "heart.py").write_text(
         textwrap.dedent("""

@@ -441,11 +441,10 @@ def test_several_loops_in_turn_each_get_their_signals(new_loop):
     try:
         for _ in range(2):
             for number, loop in enumerate(loops):
-                seen = []
-                loop.add_signal_handler(signal.SIGUSR1, seen.append, number)
+                heard = loop.create_future()
+                loop.add_signal_handler(signal.SIGUSR1, heard.set_result, number)
                 with send_later(signal.SIGUSR1, 0.02):
-                    loop.run_until_complete(asyncio.sleep(0.2))
-                assert seen == [number]
+                    assert loop.run_until_complete(asyncio.wait_for(heard, 10)) == number
                 loop.remove_signal_handler(signal.SIGUSR1)
     finally:
         for loop in loops:

@@ -45,4 +45,8 @@ if ! "$enter" "$python" -c '' 2>/dev/null; then
 fi
 
 "$enter" "$python" -c 'import sys; print(sys.version); assert not sys._is_gil_enabled()'
-"$enter" make --silent test-core PROFILE=fast PYTHON="$python"
+tests=("$enter" make --silent test-core PROFILE=fast PYTHON="$python")
+"${tests[@]}" || {
+    printf '\n-- what has failed, once more\n'
+    PYTEST_ADDOPTS=--last-failed "${tests[@]}"
+}

@@ -119,3 +119,20 @@ def test_nothing_of_what_several_threads_leave_is_lost():
     assert seen == [list(range(3000))] * 4
     """
     run_program(source, prelude=PRELUDE)
+
+
+def test_a_thread_that_leaves_something_in_a_loop_that_does_not_run_does_not_own_it():
+    source = """
+    loop, order = ferrio.new_event_loop(), []
+    loop.run_until_complete(asyncio.sleep(0))
+    task = loop.create_task(asyncio.sleep(60))
+    loop.run_until_complete(asyncio.sleep(0))
+    in_threads((loop.call_soon_threadsafe, order.append, 1))
+    task.cancel()
+    loop.call_later(0, order.append, 3)
+    loop.call_soon(order.append, 2)
+    loop.run_until_complete(asyncio.sleep(0.01))
+    assert task.cancelled() and order == [1, 2, 3]
+    loop.close()
+    """
+    run_program(source, prelude=PRELUDE)

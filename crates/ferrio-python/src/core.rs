@@ -225,6 +225,13 @@ impl Core {
         owner == this_thread() || (owner == 0 && self.claim())
     }
 
+    /// As [`is_mine`](Self::is_mine), without becoming the owner: who only leaves something is not to keep others away.
+    #[inline(always)]
+    fn is_mine_already(&self) -> bool {
+        let owner = self.owner.load(Ordering::Relaxed);
+        owner == this_thread() || (owner == 0 && cfg!(not(Py_GIL_DISABLED)))
+    }
+
     /// Nobody runs the loop: with an interpreter lock that lock is protection enough.
     #[cfg(not(Py_GIL_DISABLED))]
     fn claim(&self) -> bool {
@@ -296,7 +303,7 @@ impl Core {
     /// Makes `job` ready, from any thread: through the inbox if it is not the loop's own.
     #[inline(always)]
     pub fn soon(&self, job: Job) {
-        if self.is_mine() {
+        if self.is_mine_already() {
             self.engine.soon(job);
         } else {
             self.remote.soon(job, Cause::THREAD);
@@ -305,7 +312,7 @@ impl Core {
 
     /// As [`soon`](Self::soon), with a cause that the caller knows better.
     pub fn soon_because(&self, job: Job, cause: Cause) {
-        if self.is_mine() {
+        if self.is_mine_already() {
             self.engine.soon_because(job, cause);
         } else {
             self.remote.soon(job, cause);

@@ -306,7 +306,8 @@ impl Core {
         if self.is_mine_already() {
             self.engine.soon(job);
         } else {
-            self.remote.soon(job, Cause::THREAD);
+            let is_owned = self.owner.load(Ordering::Relaxed) != 0;
+            self.remote.soon(job, if is_owned { Cause::THREAD } else { Cause::OUTSIDE });
         }
     }
 

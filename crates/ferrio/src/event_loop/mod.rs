@@ -199,6 +199,7 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// As [`enqueue`](Self::enqueue), for what comes out of the inbox.
     fn push(&self, work: Work<H::Job>, cause: Cause) {
         self.ready.with(|ready| ready.push(work, cause));
         if self.recording.is_flight() {

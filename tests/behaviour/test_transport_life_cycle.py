@@ -297,6 +297,42 @@ def test_a_write_is_visible_to_the_peer_while_the_loop_is_blocked(request, run, 
     run(main())
 
 
+@pytest.mark.parametrize("kind", [Recorder, BufferedRecorder])
+def test_a_large_answer_has_left_before_the_next_connection_is_read(run, sockets, kind):
+    piece = bytes(5000)
+    ours, peer = socket.socketpair()
+    ours.setblocking(False)
+    peer.settimeout(5)
+    answered = []
+
+    class Answers(kind):
+        def data_received(self, data):
+            if answered:
+                read_exactly(peers[answered[0]], 2 * len(piece))
+            self.transport.write(piece)
+            self.transport.write(piece)
+            answered.append(self)
+
+        def buffer_updated(self, count):
+            self.data_received(bytes(count))
+
+    peers = {}
+
+    async def main():
+        for pair in (sockets, (ours, peer)):
+            _, protocol = await transport_over(pair[0], Answers)
+            peers[protocol] = pair[1]
+        for each in peers.values():
+            each.send(b"?")
+        await until(lambda: len(answered) == 2)
+        for protocol in peers:
+            protocol.transport.close()
+            assert await within(protocol.lost) is None
+
+    with ours, peer:
+        run(main())
+
+
 def test_many_writes_of_many_sizes_arrive_in_order(run, sockets):
     ours, peer = sockets
     chunks = [bytes([n % 256]) * (n * 37 % 5000) for n in range(3000)]

@@ -16,7 +16,7 @@ const CHUNKS_PER_WRITE: usize = 64;
 
 /// Several chunks that are no more bytes than this together are copied side by side and leave in a plain write: a vectored
 /// one takes 180 ns more of the kernel's time (130 ns at this size, nothing at 10 KiB).
-const JOINED: usize = 4096;
+pub const JOINED: usize = 4096;
 
 /// What waits to be written. Most connections of most servers wait for their peer: one that has never written has no
 /// more than a pointer here.

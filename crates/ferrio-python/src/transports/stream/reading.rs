@@ -90,9 +90,10 @@ impl StreamTransport {
                 state.is_flowing.set(data.as_bytes().len() >= MANY);
                 let called = transport
                     .call_protocol(py, |protocol| call_method(protocol, intern!(py, "data_received"), [data.as_any()]));
-                called
-                    .map(drop)
-                    .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.data_received() call failed."))
+                match called {
+                    Ok(_) => Self::flush_large(this),
+                    Err(error) => Self::fatal(this, error, "Fatal error: protocol.data_received() call failed."),
+                }
             }
             Ok(_) => Self::on_eof(this),
             Err(error) => Self::read_failed(this, error),
@@ -124,9 +125,10 @@ impl StreamTransport {
                 let called = transport.call_protocol(py, |protocol| {
                     call_method(protocol, intern!(py, "buffer_updated"), [&count.into_pyobject(py)?.into_any()])
                 });
-                called
-                    .map(drop)
-                    .or_else(|error| Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."))
+                match called {
+                    Ok(_) => Self::flush_large(this),
+                    Err(error) => Self::fatal(this, error, "Fatal error: protocol.buffer_updated() call failed."),
+                }
             }
             Err(error) => Self::read_failed(this, error),
         }

@@ -1,7 +1,7 @@
 //! ferrio's Python half: asyncio's objects over the engine.
 //!
 //! This file only says what the extension module offers; `python/ferrio` is the face that users import. The way of
-//! one await leads through `awaitable/` (what a coroutine awaits), `event_loop/` (the loop's methods), `core.rs`
+//! one await leads through `awaitable/` (what a coroutine awaits), `event_loop/` (the loop's methods), `core/`
 //! (what every native object of one loop shares) and down into the engine crate.
 
 mod awaitable;
@@ -42,12 +42,14 @@ mod _ferrio {
     #[pymodule_export]
     use crate::event_loop::{Loop, TimerLook};
     #[pymodule_export]
-    use crate::recording::{PageView, SlowSteps, announce_signal, describe, page_folder, page_path, records, requests};
+    use crate::recording::leaving::{SlowSteps, announce_signal, describe, page_folder, page_path, records, requests};
     #[pymodule_export]
-    use crate::recording::{set_slow_threshold, stop_watching, want_level, wanted_level};
+    use crate::recording::leaving::{set_slow_threshold, stop_watching, want_level, wanted_level};
+    #[pymodule_export]
+    use crate::recording::viewing::PageView;
     #[cfg(target_os = "linux")]
     #[pymodule_export]
-    use crate::recording::{signal_thread, wake_on_signal};
+    use crate::recording::viewing::{signal_thread, wake_on_signal};
     #[cfg(unix)]
     #[pymodule_export]
     use crate::server::ServerCore;

@@ -21,7 +21,7 @@ use crate::event_loop::signals;
 use crate::handle;
 use crate::imports::imports;
 use crate::observing;
-use crate::recording;
+use crate::recording::{leaving, subjects};
 
 /// Room for so much that was put off is kept.
 const MOST_ROOM: usize = 1024;
@@ -90,32 +90,32 @@ impl Host for PyHost {
 
     #[inline(always)]
     fn key(job: &Job) -> u64 {
-        recording::key(job)
+        subjects::key(job)
     }
 
     #[inline]
     fn title(job: &Job) -> Option<Title> {
-        recording::title(job)
+        subjects::title(job)
     }
 
     fn asked_title(job: &Job) -> Title {
-        recording::asked_title(job)
+        subjects::asked_title(job)
     }
 
     fn name_stamp(job: &Job) -> usize {
-        recording::name_stamp(job)
+        subjects::name_stamp(job)
     }
 
     fn name(job: &Job) -> String {
-        recording::name(job)
+        subjects::name(job)
     }
 
     fn snapshot(engine: &Engine<Self>, py: Python<'_>) -> PyResult<bool> {
-        engine.host.loop_object(py).map_or(Ok(false), |the_loop| recording::snapshot(&the_loop))
+        engine.host.loop_object(py).map_or(Ok(false), |the_loop| leaving::snapshot(&the_loop))
     }
 
     fn deepen(engine: &Engine<Self>, py: Python<'_>, deep: bool) -> PyResult<()> {
-        engine.host.loop_object(py).map_or(Ok(()), |the_loop| recording::deepen(&the_loop, deep))
+        engine.host.loop_object(py).map_or(Ok(()), |the_loop| leaving::deepen(&the_loop, deep))
     }
 
     fn panicked(engine: &Engine<Self>, py: Python<'_>, panic: Box<dyn Any + Send>) {

@@ -20,7 +20,7 @@ use crate::awaitable::OwnedWaker;
 use crate::core::Job;
 use crate::ffi::guarded::Guarded;
 use crate::handle;
-use crate::recording;
+use crate::recording::subjects;
 use crate::tasks::gather::Address;
 use crate::tasks::wait::Waiting;
 
@@ -241,7 +241,7 @@ impl Groups {
         let key = match job {
             // All tasks are alike here: the snapshot tells them apart elsewhere.
             Job::Step(_) => 0,
-            job => recording::key(job) as usize,
+            job => subjects::key(job) as usize,
         };
         if self.0.len() >= Self::KEPT && !self.0.contains_key(&key) {
             return;

@@ -15,7 +15,7 @@ use pyo3::types::{PyInt, PyTuple};
 use super::Lock;
 use crate::current;
 use crate::ffi::guarded::Guarded;
-use crate::recording::coroutine_name;
+use crate::recording::subjects::coroutine_name;
 use crate::step::{self, Names};
 
 /// Who has taken a lock last.

@@ -2,7 +2,12 @@
 //!
 //! [`Core`] is the loop without its Python object. Transports, handles and awaitables hold it in an `Arc`, so that they
 //! neither keep the Python loop alive nor form cycles that the garbage collector cannot see: the jobs that wait in the
-//! engine are reported by the `Loop` object, which owns them as far as Python is concerned.
+//! engine are reported by the `Loop` object, which owns them as far as Python is concerned. Beside it: what they are
+//! ([`Job`]), the state that is confined to the loop's thread ([`Confined`]), and futures.
+
+mod confined;
+mod futures;
+mod job;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -26,68 +31,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+pub use self::confined::Confined;
+pub use self::futures::{done_future, future_of, new_future};
+pub use self::job::{Call, Job};
 use crate::awaitable::OwnedWaker;
-use crate::handle::Scheduled;
-use crate::imports::imports;
 use crate::observing;
 use crate::owners::Owners;
 use crate::running::settle;
-use crate::step::BareCall;
-
-/// What a native step does: it gets the object that asked for it.
-pub type Call = for<'py> fn(&Bound<'py, PyAny>) -> PyResult<()>;
-
-/// An entry of the ready queue.
-pub enum Job {
-    /// A `Handle` or `TimerHandle`: runs once, then lets go of callback and arguments.
-    Handle(Scheduled),
-    /// A step or a wake-up of an `asyncio.Task`.
-    Step(BareCall),
-    /// A future is done, and tells one of ferrio's own objects (that of a `gather`, say).
-    Callback(BareCall),
-    /// A native step. What it returns as an error goes to the loop's exception handler.
-    Call(Py<PyAny>, Call),
-    /// A Rust future's waker fired.
-    Wake(Arc<OwnedWaker>),
-    /// CPython has noted a signal: its handlers run now.
-    #[cfg(unix)]
-    Signals,
-}
-
-impl Job {
-    /// The same job once more.
-    pub fn clone_ref(&self, py: Python<'_>) -> Job {
-        match self {
-            Job::Handle(handle) => Job::Handle(handle.clone_ref(py)),
-            Job::Step(step) => Job::Step(step.clone_ref(py)),
-            Job::Callback(call) => Job::Callback(call.clone_ref(py)),
-            Job::Call(object, call) => Job::Call(object.clone_ref(py), *call),
-            Job::Wake(waker) => Job::Wake(waker.clone()),
-            #[cfg(unix)]
-            Job::Signals => Job::Signals,
-        }
-    }
-
-    /// What the job is about, in the eyes of somebody who watches the loop: a step is its task's.
-    pub fn subject<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
-        match self {
-            Job::Step(step) => Some(step.task(py)),
-            job => job.object().map(|object| object.bind(py).clone()),
-        }
-    }
-
-    /// The Python object that the job keeps alive, if it does.
-    pub fn object(&self) -> Option<&Py<PyAny>> {
-        match self {
-            Job::Handle(handle) => Some(handle),
-            Job::Call(object, _) => Some(object),
-            Job::Step(call) | Job::Callback(call) => Some(call.callable()),
-            Job::Wake(waker) => Some(waker.awaitable()),
-            #[cfg(unix)]
-            Job::Signals => None,
-        }
-    }
-}
 
 /// The engine's view of Python, and the state that only native code needs.
 pub struct PyHost {
@@ -544,44 +494,6 @@ fn wrong_thread() -> PyErr {
     )
 }
 
-/// State that belongs to a loop's thread: a native object's mutable half.
-///
-/// `get` hands it out to the thread that may touch the loop. `T` holds its parts in cells, and no borrow of them may
-/// last while Python code runs.
-pub struct Confined<T>(T);
-
-// SAFETY: the content is reached only through `get` and `get_in_turn`, which admit one thread at a time (see `Core::engine` and
-// `Core::engine_in_turn`), through `unguarded`, whose callers are alone, and through drop.
-unsafe impl<T: Send> Sync for Confined<T> {}
-
-impl<T> Confined<T> {
-    pub fn new(content: T) -> Self {
-        Confined(content)
-    }
-
-    /// # Errors
-    /// RuntimeError if another thread runs the loop.
-    #[inline]
-    pub fn get(&self, core: &Core) -> PyResult<&T> {
-        if core.is_mine() { Ok(&self.0) } else { Err(wrong_thread()) }
-    }
-
-    /// As [`get`](Self::get), also for another thread than the one that runs the loop: as that holds the interpreter lock
-    /// whenever it is here, it is between two lines of Python, where no borrow lasts, as far as anybody can tell.
-    ///
-    /// # Errors
-    /// RuntimeError if another thread runs the loop and there is no such lock.
-    #[inline]
-    pub fn get_in_turn(&self, core: &Core) -> PyResult<&T> {
-        if cfg!(Py_GIL_DISABLED) { self.get(core) } else { Ok(&self.0) }
-    }
-
-    /// The content for the garbage collector, during which nothing else runs.
-    pub fn unguarded(&self) -> &T {
-        &self.0
-    }
-}
-
 /// Calls the handler as asyncio does, from where the error is caught: `sys.exc_info()` and `logging.exception()` in it
 /// show that error.
 pub fn call_exception_handler(the_loop: &Bound<'_, PyAny>, error: &PyErr, context: Bound<'_, PyDict>) -> PyResult<()> {
@@ -604,33 +516,4 @@ pub fn call_exception_handler(the_loop: &Bound<'_, PyAny>, error: &PyErr, contex
 pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
-}
-
-/// The finished future of this loop, made on first use.
-pub fn done_future<'py>(py: Python<'py>, core: &Core) -> PyResult<Bound<'py, PyAny>> {
-    let host = &core.engine()?.host;
-    if let Some(done) = &*host.done.borrow() {
-        return Ok(done.bind(py).clone());
-    }
-    let done = new_future(py, &core.loop_object(py)?)?;
-    done.call_method1(intern!(py, "set_result"), (py.None(),))?;
-    *host.done.borrow_mut() = Some(done.clone().unbind());
-    Ok(done)
-}
-
-/// A fresh `_asyncio.Future` of this loop.
-pub fn new_future<'py>(py: Python<'py>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    future_of(imports(py)?.future.bind(py), the_loop)
-}
-
-/// A fresh future of this class.
-pub fn future_of<'py>(class: &Bound<'py, PyAny>, the_loop: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = class.py();
-    let names = imports(py)?.kw_loop.as_ptr();
-    let arguments = [the_loop.as_ptr()];
-    // SAFETY: one argument, passed by the one keyword named in `kw_loop`; the result is new or null with an error.
-    unsafe {
-        let future = pyo3::ffi::PyObject_Vectorcall(class.as_ptr(), arguments.as_ptr(), 0, names);
-        Bound::from_owned_ptr_or_err(py, future)
-    }
 }

@@ -174,6 +174,70 @@ async def slow_consumer():
         await asyncio.sleep(0.01)
 
 
+async def stalled_consumer(make=ferrio.Queue):
+    queue = make(3)
+
+    async def produces():
+        while True:
+            await queue.put(1)
+
+    async def consumes():
+        await queue.get()
+
+    await puts_with(produces, consumes)
+
+
+async def stalled_consumer_of_asyncios():
+    await stalled_consumer(asyncio.Queue)
+
+
+async def busy_consumer():
+    """The consumer takes one after the other, but for so many producers that each of them waits for long."""
+    queue = ferrio.Queue(3)
+
+    async def produces():
+        while True:
+            await queue.put(1)
+
+    async def consumes():
+        while True:
+            await queue.get()
+            await asyncio.sleep(0.1)
+
+    await puts_with(produces, consumes, 60)
+
+
+async def puts_with(produces, consumes, count=5):
+    tasks = [asyncio.create_task(produces()) for _ in range(count)]
+    consumer = asyncio.create_task(consumes())
+    await asyncio.sleep(0.2)
+    ready()
+    await asyncio.wait([*tasks, consumer])
+
+
+async def exhausted_pool():
+    """All connections are with tasks that wait for a peer; one of them for a lock whose holder does so."""
+    pool, the_lock = asyncio.Semaphore(1), asyncio.Lock()
+    server = socket.create_server(("127.0.0.1", 0))
+
+    async def asks():
+        reader, writer = await asyncio.open_connection(*server.getsockname())
+        async with the_lock:
+            await reader.readline()
+
+    async def uses():
+        async with pool:
+            async with the_lock:
+                pass
+
+    tasks = [asyncio.create_task(asks())]
+    await asyncio.sleep(0.1)
+    tasks += [asyncio.create_task(uses()) for _ in range(8)]
+    await asyncio.sleep(0.2)
+    ready()
+    await asyncio.wait(tasks)
+
+
 async def dns_stall():
     def never(*arguments, **options):
         time.sleep(300)
@@ -280,6 +344,40 @@ async def waiting():
     await asyncio.sleep(0.2)
     ready()
     await asyncio.wait(tasks)
+
+
+async def idle():
+    """A server at night: very many tasks wait at the same lines, and for what need not come."""
+    queue, event, condition, pool = asyncio.Queue(), asyncio.Event(), asyncio.Condition(), set()
+
+    async def reads(reader, writer):
+        await reader.readline()
+
+    async def takes():
+        await queue.get()
+
+    async def until_set():
+        await event.wait()
+
+    async def until_notified():
+        async with condition:
+            await condition.wait()
+
+    async def subscribes():
+        # As the pools of some libraries wait for a connection, and their subscribers for news.
+        future = asyncio.get_running_loop().create_future()
+        pool.add(future)
+        await future
+
+    server = await asyncio.start_server(reads, "127.0.0.1", 0)
+    peers = [await asyncio.open_connection(*server.sockets[0].getsockname()) for _ in range(300)]
+    everything = [each() for each in (takes, until_set, until_notified, subscribes) for _ in range(50)]
+    everything += [asyncio.sleep(300) for _ in range(50)] + [company(), server.serve_forever()]
+    tasks = [asyncio.create_task(each) for each in everything]
+    await asyncio.sleep(0.5)
+    ready()
+    await asyncio.wait(tasks)
+    return peers
 
 
 async def asleep():

@@ -1,6 +1,7 @@
 """Each incident is named by the doctor, and nothing is found where nothing is wrong."""
 
 import os
+import re
 import sys
 import time
 import types
@@ -24,6 +25,8 @@ INCIDENTS = [
     ("timer_storm", "timer-storm", 1, "again"),
     ("task_leak", "task-leak", 1, "leaks()"),
     ("slow_consumer", "slow-consumer", 1, "a queue has grown"),
+    ("stalled_consumer", "slow-consumer", 1, "Stalled consumer: 5 tasks"),
+    ("stalled_consumer_of_asyncios", "slow-consumer", 1, "Stalled consumer: 5 tasks"),
     ("dns_stall", "dns-stall", 1, "getaddrinfo"),
     ("signal_storm", "signal-storm", 1, "signals wake the loop"),
 ]
@@ -88,10 +91,60 @@ def test_tasks_that_wait_in_a_circle_for_each_others_locks():
     assert own.endswith("twice() waits for a lock that it has taken itself.")
 
 
-def test_nothing_is_wrong_with_a_healthy_program():
-    with running("healthy") as process:
+def test_the_queue_of_a_stalled_consumer_is_told_of_with_its_producers_and_their_line():
+    with running("stalled_consumer") as process:
+
+        def found():
+            return [each for each in examine(process.pid)["findings"] if "Stalled consumer" in each["text"]]
+
+        (finding,) = until(found) or [None]
+        shown = look("doctor", process.pid, "--patience", 1).stdout
+    assert finding
+    said = r"5 tasks \(Task-\d+ produces\(\), …\) wait for a Queue with 3 of 3 in it, to put, for "
+    assert re.search(said, finding["text"])
+    assert finding["text"].endswith("in produces().") and "incidents.py:" in finding["text"]
+    (detail,) = finding["details"]
+    assert detail.startswith("Nothing has been taken out of it for ")
+    assert detail.endswith(" s or longer, and no task waits to get.")
+    assert "! Stalled consumer: " in shown
+
+
+def test_an_exhausted_pool_is_followed_to_what_its_last_holder_waits_for():
+    with running("exhausted_pool") as process:
+
+        def found():
+            return [each for each in examine(process.pid)["findings"] if "wait for a Semaphore" in each["text"]]
+
+        (finding,) = until(found) or [None]
+    assert finding
+    assert finding["text"].startswith("7 tasks (") and " in uses()." in finding["text"]
+    assert finding["kind"] == "lock"
+    # The chain: it is with one that waits for a lock, which is with one that waits for its peer.
+    *_, holder, last = finding["details"]
+    assert re.search(r"uses\(\) is at .* and waits for a Lock", holder)
+    assert re.search(r"asks\(\) is at .* and waits for bytes to read\.", last)
+
+
+def test_a_consumer_that_takes_is_slow_and_not_stalled():
+    with running("busy_consumer") as process:
+
+        def found():
+            return any("wait for a Queue" in each["text"] for each in examine(process.pid)["findings"])
+
+        assert until(found), "not found"
+        time.sleep(2)
+        for _ in range(3):
+            texts = [each["text"] for each in examine(process.pid)["findings"]]
+            assert texts and all(text.startswith("Slow consumer: ") for text in texts)
+
+
+@pytest.mark.parametrize(("name", "patience"), [("healthy", 10), ("idle", 1)])
+def test_nothing_is_wrong_with_a_healthy_program(name, patience):
+    with running(name) as process:
+        # What is idle has waited for longer than one may wait for a lock.
+        time.sleep(2 if name == "idle" else 0)
         for _ in range(5):
-            report = examine(process.pid, patience=10)
+            report = examine(process.pid, patience)
             assert not report["findings"]
             assert report["status"] == 0
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from .. import _ferrio
+from ..explain.waits import leaves
 from . import proc, stacks
 
 #: Of the snapshots that are understood here: see `snapshot.VERSION`.
@@ -133,6 +134,10 @@ class Process:
             for one in all_:
                 if one.get(name) is not None:
                     one[name] = min(one[name], quiet)
+        for one in snapshot["tasks"]["described"]:
+            for leaf in leaves(one["wait"]):
+                if "still_since" in leaf:
+                    leaf["still_since"] = min(leaf["still_since"], quiet)
 
     def last_seen(self):
         """The last moment of which the page tells, in seconds of ``time.monotonic()``."""

@@ -170,11 +170,17 @@ def _locks(loop):
 
 
 def _holder(loop, leaf):
-    """What else is known of the holder of a lock: where it stands, and what it waits for itself."""
-    other = next((other for other in loop.tasks() if other["name"] == leaf.get("holder")), None)
-    for line in words.holder(leaf):
-        waits = f", and waits for {words.wait(other['wait'])[0]}" if other and " is at " in line else ""
-        yield f"{line}{waits}."
+    """What else is known of the holder of a lock: where it stands, and what it waits for itself. If that is a lock as well, the
+    same of its holder, and so on to who waits for something else."""
+    tasks, told = {task["id"]: task for task in loop.tasks()}, set()
+    while leaf.get("held_by") not in told:
+        told.add(leaf.get("held_by"))
+        other = tasks.get(leaf.get("held_by"))
+        for line in words.holder(leaf):
+            is_known = other and other["wait"] and " is at " in line
+            waits = f", and waits for {words.wait(other['wait'])[0]}" if is_known else ""
+            yield f"{line}{waits}."
+        leaf = _first(other) if other else {}
 
 
 def _queues(loop):
@@ -190,14 +196,22 @@ def _queues(loop):
             text = f"Slow consumer: a queue has grown from {sizes[0][1]:,} to {sizes[-1][1]:,} in {took}{at}."
             yield finding("slow-consumer", WARNING, text)
     waiting = [task for task in loop.tasks() if task["state"] == "queue-put" and task.get("waits", 0) >= loop.patience]
-    for line, tasks in _by_line(waiting).items():
+    by_queue = {}
+    for task in waiting:
+        by_queue.setdefault(_first(task).get("queue"), []).append(task)
+    for line, tasks in [each for those in by_queue.values() for each in _by_line(those).items()]:
         took = words.seconds(max(task["waits"] for task in tasks))
-        what, _ = words.wait(_first(tasks[0]))
-        yield finding(
-            "slow-consumer",
-            WARNING,
-            f"Slow consumer: {_who(tasks)} for {what}, for {took} or longer, at {words.place(line)}.",
-        )
+        leaf = _first(tasks[0])
+        what, _ = words.wait(leaf)
+        # Nobody has made room all the while. Whether somebody is still to take, that does not tell.
+        is_stalled = "still" in leaf and leaf["still"] >= loop.patience and not leaf["getters"]
+        text = f"{_who(tasks)} for {what}, for {took} or longer, at {words.place(line)}."
+        more = "still" in leaf and leaf["putters"] > len(tasks)
+        details = [f"In all {leaf['putters']:,} wait to put."] if more else []
+        if is_stalled:
+            still = words.seconds(leaf["still"])
+            details.append(f"Nothing has been taken out of it for {still} or longer, and no task waits to get.")
+        yield finding("slow-consumer", WARNING, f"{'Stalled' if is_stalled else 'Slow'} consumer: {text}", *details)
 
 
 def _peers(loop):

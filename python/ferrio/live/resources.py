@@ -430,6 +430,18 @@ class Queues:
             known = self._known[queue] = {"where": where, "sizes": []}
         known["where"] = known["where"] or where
 
+    def still(self, queue, where, now):
+        """Since when, at least, nothing has been taken out of a queue to which somebody waits to add: as long as the same one
+        is the next to find room."""
+        putters = queue._putters
+        if not len(putters):
+            return {}
+        self.meet(queue, where)
+        known = self._known[queue]
+        if known.get("next", lambda: None)() is not putters[0]:
+            known |= {"next": weakref.ref(putters[0]), "still_since": now}
+        return {"still_since": round(known["still_since"], 3)}
+
     def describe(self, now):
         """Those that are in use, as plain data. A generator, as the tasks' is."""
         described = []

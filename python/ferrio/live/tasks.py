@@ -84,7 +84,7 @@ class Tasks:
                 about.append(None)
                 continue
             try:
-                one = here.describe(task, queues)
+                one = here.describe(task, queues, begun)
             except (RuntimeError, AttributeError, TypeError) as error:
                 # A task of a class that is like no other, or one that a thread is changing.
                 one = {"name": task.get_name()[:64], "coro": "", "state": "unknown", "stack": [], "wait": None}
@@ -274,7 +274,7 @@ class _Here:
 
     # --- a task ------------------------------------------------------------------------------------------------------
 
-    def describe(self, task, queues):
+    def describe(self, task, queues, now):
         about = stands.called(task, "name") | {"id": id(task), "stack": stands.stack(task)}
         if stands.is_main(task):
             about["main"] = True
@@ -290,6 +290,9 @@ class _Here:
         if stand.calls:
             about["calls"] = [name for name, *_ in stand.calls][:4]
         wait = self._complete(self._waits.of(task, stand), task, stand, future)
+        for leaf in leaves(wait):
+            if leaf["kind"] == "queue-put" and "queue" in leaf:
+                leaf |= queues.still(stand.subject(), about["stack"][-1] if about["stack"] else None, now)
         return about | {"state": "waiting", "wait": wait}
 
     def _complete(self, wait, task, stand, future):
@@ -304,7 +307,7 @@ class _Here:
             elif kind.startswith("queue") and subject is not None:
                 about = {"size": subject.qsize(), "most": subject.maxsize}
                 about |= {"getters": len(subject._getters), "putters": len(subject._putters)}
-                leaf |= about
+                leaf |= about | {"queue": id(subject)}
                 self._doubt(leaf, task, subject)
             elif kind == "socket" and leaf["direction"] == "read" and self.descriptors.is_listening(leaf["fd"]):
                 leaf["for"] = "accept"

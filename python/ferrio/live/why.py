@@ -58,6 +58,8 @@ def complete(snapshot, process):
         if "since" in task:
             task["waits"] = round(snapshot["at"] - task["since"] + snapshot["age"], 3)
         for leaf in leaves(task["wait"]):
+            if "still_since" in leaf:
+                leaf["still"] = round(snapshot["at"] - leaf["still_since"] + snapshot["age"], 3)
             sources.complete(leaf, files, process.about["began"])
             if leaf.get("tasks"):
                 leaf["called"] = [called.get(name, name) for name in leaf["tasks"]]

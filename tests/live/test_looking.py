@@ -1,5 +1,6 @@
 """Looking at processes in every condition: asleep, stopped, killed, huge, forked, somebody else's."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import fcntl
@@ -14,12 +15,16 @@ import subprocess
 import sys
 import termios
 import time
+import types
 from pathlib import Path
 
+import ferrio
 import ferrio._ferrio as native
 import pytest
+from ferrio.live import snapshot, tasks
 from ferrio.live.attach import Process
-from ferrio.live.screen import _quantile
+from ferrio.live.screen import _quantile, _tasks
+from ferrio.live.why import tell
 
 from .helpers import OURS, examine, kinds, look, running, until
 
@@ -146,6 +151,27 @@ def test_a_hundred_thousand_tasks():
         assert most["state"] == "timer"
         assert most["line"][1]
         assert memory(process.pid) - before < 20 << 20
+
+
+def test_of_more_tasks_than_are_counted_it_is_said_how_many_there_are_besides(monkeypatch):
+    monkeypatch.setattr(tasks, "ASKED", (40, 200))
+
+    async def program():
+        sleeping = [asyncio.create_task(asyncio.sleep(100)) for _ in range(1000)]
+        await asyncio.sleep(0)
+        taken = snapshot.take(asyncio.get_running_loop(), snapshot.Memory())
+        for task in sleeping:
+            task.cancel()
+        await asyncio.gather(*sleeping, return_exceptions=True)
+        return taken
+
+    taken = asyncio.Runner(loop_factory=ferrio.new_event_loop).run(program())
+    assert "  and 801 more tasks that were not looked at" in _tasks(taken, 80)
+    told = {"number": 0, "blocked": None, "age": 0.0, "answered": True, "tasks": taken["tasks"]["described"]}
+    process = types.SimpleNamespace(pid=1, title="", runtime="", is_alive=True, is_stopped=False)
+    told |= {name: taken["tasks"][name] for name in ("count", "counted", "groups")}
+    said = list(tell(process, {"loops": [told], "unwatched": 0}))
+    assert said[-1] == "  and 801 more tasks that were not looked at"
 
 
 def memory(pid):

@@ -118,6 +118,8 @@ def _tasks(snapshot, width):
     states = sorted(snapshot["tasks"]["states"].items(), key=lambda item: -item[1])
     counts = " · ".join(f"{count:,} {state}" for state, count in states)
     lines = textwrap.wrap(counts, width, initial_indent="  ", subsequent_indent="  ")
+    if more := words.uncounted(snapshot["tasks"]):
+        lines.append(f"  {more}")
     lines.append(f"{'TASKS':>8}  {'STATE':13} COROUTINE, AND THE LINE IT WAITS AT")
     for group in snapshot["tasks"]["groups"]:
         line = group["line"]

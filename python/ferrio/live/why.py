@@ -41,6 +41,7 @@ def ask(process, wanted="all"):
         if snapshot:
             complete(snapshot, process)
             about["count"] = snapshot["tasks"]["count"]
+            about["counted"] = snapshot["tasks"]["counted"]
             about["groups"] = snapshot["tasks"]["groups"]
             about["tasks"] = [task for task in snapshot["tasks"]["described"] if _is(task, wanted)]
         answer["loops"].append(about)
@@ -96,6 +97,8 @@ def tell(process, answer, wanted="all"):
             for group in one["groups"][:20]:
                 at = f" at {words.place(group['line'])}" if group["line"] else ""
                 yield f"  {group['count']:7,}  {group['coro']}()  {group['state']}{at}"
+            if more := words.uncounted(one):
+                yield f"  {more}"
         if not tasks:
             yield "No tasks."
     if answer["unwatched"]:

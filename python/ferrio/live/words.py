@@ -34,6 +34,12 @@ def unwatched(loops):
     return f"{loops:,} more loops are not watched: the page has no room for them."
 
 
+def uncounted(tasks):
+    """What to say if not all tasks were looked at; nothing if they were."""
+    more = tasks["count"] - tasks["counted"]
+    return f"and {count(more, 'more task')} that were not looked at" if more > 0 else ""
+
+
 def no_snapshot(process, one):
     """Why a loop has left no snapshot."""
     if not one["has_room"]:

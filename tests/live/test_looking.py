@@ -70,9 +70,12 @@ def test_top_lists_and_shows():
 
 def test_of_a_loop_that_has_never_been_looked_at_the_list_does_not_know_the_tasks():
     with running("asleep") as process:
+        # Before its first second is over, in which it tells without being asked.
+        process.send_signal(signal.SIGSTOP)
         (listed,) = [one for one in json.loads(look("top", "--json").stdout) if one["pid"] == process.pid]
         assert listed["tasks"] is None
         assert "?" in next(line for line in look("top").stdout.splitlines() if str(process.pid) in line)
+        process.send_signal(signal.SIGCONT)
         look("why", process.pid)
         (listed,) = [one for one in json.loads(look("top", "--json").stdout) if one["pid"] == process.pid]
         assert listed["tasks"] == 1
@@ -133,6 +136,16 @@ def test_a_killed_process():
         assert "echo()" in said
         assert "GONE" in look("top", process.pid, "--once").stdout
         assert look("level", process.pid, "flight").returncode == 1
+
+
+def test_a_process_that_has_hung_since_its_first_second_and_is_killed_says_where():
+    with running("for_ever") as process:
+        assert until(lambda: Process(process.pid).page.snapshot(0))
+        process.kill()
+        process.wait()
+        said = look("why", process.pid).stdout
+        assert "the process is gone; last seen" in said
+        assert re.search(r"incidents\.py:\d+ in for_ever\(\)", said), said
 
 
 def test_a_hundred_thousand_tasks():

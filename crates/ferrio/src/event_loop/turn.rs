@@ -214,6 +214,7 @@ impl<H: Host> Engine<H> {
         if self.level() < Level::Deep && self.looks_eagerly(events)? {
             return Ok(());
         }
+        let timeout = self.until_first_snapshot(timeout);
         let poller = self.poller()?;
         let inbox = &self.remote.inbox;
         let spin = timeout.map_or(self.spin.get(), |timeout| timeout.min(self.spin.get()));

@@ -26,6 +26,9 @@ const ON: bool = cfg!(feature = "recorder");
 /// Nanoseconds after the first run begins until a loop leaves a snapshot that nobody has asked for.
 const FIRST_SNAPSHOT: u64 = 1_000_000_000;
 
+/// Nanoseconds: what [`Clock::tick`] may lag behind, with CONFIG_HZ=100.
+const LONGEST_TICK: u64 = 10_000_000;
+
 /// One loop's part of the record.
 pub(super) struct Recording {
     level: Cell<Level>,
@@ -50,6 +53,8 @@ pub(super) struct Recording {
     told: Cell<u64>,
     /// When the next snapshot is due, in nanoseconds of the monotonic clock.
     snapshot_due: Cell<u64>,
+    /// None has been left yet, and somebody could read it: the loop does not sleep beyond its time.
+    owes_snapshot: Cell<bool>,
     /// A snapshot is being taken, slice by slice: what it has cost so far, and at which tick the last slice was.
     taking: Cell<bool>,
     taken: Cell<(u64, u64)>,
@@ -92,6 +97,7 @@ impl Recording {
             wanted: Cell::new(wanted),
             answered: Cell::new(0),
             snapshot_due: Cell::new(0),
+            owes_snapshot: Cell::new(false),
             taking: Cell::new(false),
             taken: Cell::new((0, 0)),
             subject: Cell::new(0),
@@ -287,8 +293,9 @@ impl<H: Host> Engine<H> {
             watch::ring();
             if self.recording.snapshot_due.get() == 0 {
                 // Where there is no file, nobody can come later.
-                let first = if file::path().is_some() { now + FIRST_SNAPSHOT } else { u64::MAX };
-                self.recording.snapshot_due.set(first);
+                let is_owed = file::path().is_some();
+                self.recording.owes_snapshot.set(is_owed);
+                self.recording.snapshot_due.set(if is_owed { now + FIRST_SNAPSHOT } else { u64::MAX });
             }
         }
     }
@@ -364,6 +371,7 @@ impl<H: Host> Engine<H> {
     fn take_snapshot(&self, cx: H::Cx<'_>) -> Result<(), H::Abort> {
         let (recording, begun) = (&self.recording, self.now());
         recording.snapshot_due.set(u64::MAX);
+        recording.owes_snapshot.set(false);
         let left = H::snapshot(self, cx);
         let cost = recording.taken.get().0 + self.now().saturating_sub(begun);
         let more = *left.as_ref().unwrap_or(&false);
@@ -381,6 +389,18 @@ impl<H: Host> Engine<H> {
         let header = &Page::own().header;
         store(&header.moments[1][0], stamp::now());
         store(&header.moments[1][1], Clock::Real.now());
+    }
+
+    /// How long the loop may sleep that wanted to for `timeout`: a loop that hangs from its first second on wakes up once, to
+    /// say at what. (Who observes it knows; and virtual time stands still.)
+    #[inline]
+    pub(super) fn until_first_snapshot(&self, timeout: Option<u64>) -> Option<u64> {
+        if !ON || !self.recording.owes_snapshot.get() || self.level() == Level::Deep || self.clock.is_virtual() {
+            return timeout;
+        }
+        // By the clock's ticks, which lag behind the clock, it is due somewhat later.
+        let left = (self.recording.snapshot_due.get() + LONGEST_TICK).saturating_sub(self.now()).max(LONGEST_TICK);
+        Some(timeout.map_or(left, |timeout| timeout.min(left)))
     }
 
     pub(super) fn record_sleep(&self, next: Option<(u64, u64)>) {

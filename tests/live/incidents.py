@@ -385,6 +385,12 @@ async def asleep():
     await asyncio.sleep(300)
 
 
+async def stopped_at_once():
+    ready()
+    os.kill(os.getpid(), signal.SIGSTOP)
+    await asyncio.sleep(300)
+
+
 async def for_ever():
     ready()
     await asyncio.Event().wait()

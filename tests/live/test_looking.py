@@ -69,9 +69,8 @@ def test_top_lists_and_shows():
 
 
 def test_of_a_loop_that_has_never_been_looked_at_the_list_does_not_know_the_tasks():
-    with running("asleep") as process:
-        # Before its first second is over, in which it tells without being asked.
-        process.send_signal(signal.SIGSTOP)
+    # A second after it began, it would tell without being asked.
+    with running("stopped_at_once") as process:
         (listed,) = [one for one in json.loads(look("top", "--json").stdout) if one["pid"] == process.pid]
         assert listed["tasks"] is None
         assert "?" in next(line for line in look("top").stdout.splitlines() if str(process.pid) in line)

@@ -163,6 +163,33 @@ pub fn receive_into(fd: RawFd, memory: *mut u8, size: usize) -> io::Result<usize
     })
 }
 
+/// `recv(2)` in pieces of `piece` bytes until one comes short or `size` bytes are there, and the error that came after the
+/// first of them, if one did.
+pub fn receive_in_pieces(
+    fd: RawFd,
+    memory: *mut u8,
+    size: usize,
+    piece: usize,
+) -> io::Result<(usize, Option<io::Error>)> {
+    let mut count = 0;
+    while count < size {
+        let wanted = piece.min(size - count);
+        // SAFETY: the callers hold `size` bytes there, of which `count` have been filled.
+        match receive_into(fd, unsafe { memory.add(count) }, wanted) {
+            Ok(more) => {
+                count += more;
+                if more < wanted {
+                    break;
+                }
+            }
+            Err(error) if count == 0 => return Err(error),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(error) => return Ok((count, Some(error))),
+        }
+    }
+    Ok((count, None))
+}
+
 fn retry(mut call: impl FnMut() -> libc::ssize_t) -> io::Result<usize> {
     loop {
         match usize::try_from(call()) {

@@ -26,7 +26,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::core::{Confined, Core};
+use crate::core::{Confined, Core, MANY};
 use crate::ffi::call::call_method;
 use crate::ffi::context::{copy_current, run_in};
 use crate::ffi::whole;
@@ -79,6 +79,35 @@ impl ProtocolKind {
     }
 }
 
+/// How much came at once lately.
+#[derive(Clone, Copy)]
+enum Flow {
+    Little,
+    /// What comes next is read into an object of its own.
+    Much,
+    /// Several times, and little was answered: what comes next is read in pieces.
+    Bulk,
+}
+
+impl Flow {
+    /// `count` bytes have come.
+    fn after(self, count: usize) -> Self {
+        match (self, count >= MANY) {
+            (Flow::Little, true) | (Flow::Bulk, false) => Flow::Much,
+            (Flow::Much | Flow::Bulk, true) => Flow::Bulk,
+            (Flow::Little | Flow::Much, false) => Flow::Little,
+        }
+    }
+
+    /// `count` bytes are written.
+    fn answered(self, count: usize) -> Self {
+        match self {
+            Flow::Bulk if count >= MANY => Flow::Much,
+            other => other,
+        }
+    }
+}
+
 struct State {
     fd: RawFd,
     socket: RefCell<Socket>,
@@ -104,8 +133,7 @@ struct State {
     protocol_paused: Cell<bool>,
     /// Queued writes leave before the loop sleeps.
     gathering: Cell<bool>,
-    /// Much came at once last time: what comes next is read into an object of its own.
-    is_flowing: Cell<bool>,
+    flow: Cell<Flow>,
 }
 
 // With the object around it 224 bytes: a server has one for each connection, and most of those say nothing.
@@ -245,7 +273,7 @@ impl StreamTransport {
             write_watched: Cell::new(false),
             protocol_paused: Cell::new(false),
             gathering: Cell::new(false),
-            is_flowing: Cell::new(false),
+            flow: Cell::new(Flow::Little),
         };
         let transport =
             StreamTransport { core: core.clone(), the_loop: the_loop.clone().unbind(), state: Confined::new(state) };

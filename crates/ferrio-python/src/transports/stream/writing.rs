@@ -49,6 +49,7 @@ impl StreamTransport {
     pub(super) fn enqueue(this: &Bound<'_, Self>, data: Bound<'_, PyBytes>) -> PyResult<()> {
         let transport = this.get();
         let state = transport.state()?;
+        state.flow.set(state.flow.get().answered(data.as_bytes().len()));
         let size = {
             let mut queue = state.queue.borrow_mut();
             queue.push(data);

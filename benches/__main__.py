@@ -13,11 +13,13 @@ from pathlib import Path
 
 from benches import loops, network, one_process, paired, report
 
-FULL = {"rounds": 5, "seconds": 0.2, "sittings": 3}
-QUICK = {"rounds": 3, "seconds": 0.2, "sittings": 1}
+FULL = {"rounds": 5, "seconds": 0.2, "minutes": 19}
+QUICK = {"rounds": 3, "seconds": 0.2, "minutes": 0}
 
-#: A row in which a loop's rounds differ by more than this part of their median is measured again, with fresh processes.
+#: A row in which a loop's rounds differ by more than this part of their median is measured again, with fresh processes,
+#: so many times in all, while the run's minutes last.
 UNSTEADY = 0.1
+SITTINGS = 3
 
 KINDS = {"One process": one_process, "Server and client": network}
 
@@ -29,9 +31,14 @@ def parse():
     parser.add_argument("--loops", default=default, help="comma-separated; default: %(default)s")
     parser.add_argument("--rows", default="", help="only the rows whose name matches this regular expression")
     parser.add_argument("--rounds", type=int, help="how many; default: 5, with --quick 3")
+    parser.add_argument("--minutes", type=float, help="rows whose rounds differ are measured again until so many are over; "
+                        "default: 19, with --quick 0")  # fmt: skip
     parser.add_argument("--json", default="target/bench.json", help="where the figures go; default: %(default)s")
     options = parser.parse_args()
     options.loops = options.loops.split(",")
+    effort = QUICK if options.quick else FULL
+    given = {"rounds": options.rounds, "minutes": options.minutes}
+    options.effort = effort | {name: value for name, value in given.items() if value is not None}
     unknown = [name for name in options.loops if name not in loops.LOOPS]
     if unknown:
         parser.error(f"unknown loop {unknown[0]!r}; there are {', '.join(loops.LOOPS)}")
@@ -51,30 +58,48 @@ def taking_part(kind, row, present):
     return present | ({network.BARE: network.BARE} if network.ROWS[row].bare else {})
 
 
-def measure(title, row, present, effort):
-    """A row of the document: the report of every round on every loop, or why a loop failed."""
+def sit(title, row, present, effort):
+    """Measures a row with fresh processes: the report of every round on every loop, and why a loop failed."""
     kind = KINDS[title]
-    subjects = taking_part(kind, row, present)
-    started = time.monotonic()
-    most = kind.most_rounds(row)
-    reports, failures = paired.sittings(
-        1 if most else effort["sittings"],
-        is_steady,
-        min(effort["rounds"], most or effort["rounds"]),
-        subjects,
+    return paired.interleave(
+        min(effort["rounds"], kind.most_rounds(row) or effort["rounds"]),
+        taking_part(kind, row, present),
         lambda factory: kind.start(row, factory),
         lambda subject: kind.measure(row, subject, effort),
     )
-    print(f"  {row}: {time.monotonic() - started:.1f} s", file=sys.stderr, flush=True)
+
+
+def measure(title, row, present, effort):
+    """A row of the document."""
+    started = time.monotonic()
+    reports, failures = sit(title, row, present, effort)
+    seconds = time.monotonic() - started
+    print(f"  {row}: {seconds:.1f} s", file=sys.stderr, flush=True)
     return {
-        "kind": title, "row": row, "unit": kind.unit(row), "loops": list(subjects), "reports": reports,
-        "failures": failures,
+        "kind": title, "row": row, "unit": KINDS[title].unit(row), "loops": list(taking_part(KINDS[title], row, present)),
+        "reports": reports, "failures": failures, "sittings": 1, "seconds": seconds,
     }  # fmt: skip
 
 
-def is_steady(reports):
-    """Whether the costs of each loop's rounds are about the same."""
-    return all(paired.spread([each["cost"] for each in rounds]) <= UNSTEADY for rounds in reports.values())
+def measure_again(rows, present, effort, end):
+    """Unsteady rows once more, until the clock says `end`: none a third time before all were measured twice."""
+
+    def is_to_be(result):
+        is_open = result["sittings"] < SITTINGS and not KINDS[result["kind"]].most_rounds(result["row"])
+        return is_open and unsteadiness(result) > UNSTEADY and time.monotonic() + result["seconds"] < end
+
+    while unsteady := list(filter(is_to_be, rows)):
+        result = min(unsteady, key=lambda result: (result["sittings"], -unsteadiness(result)))
+        reports, failures = sit(result["kind"], result["row"], present, effort)
+        result["reports"] = paired.joined(result["reports"], reports)
+        result["failures"] |= failures
+        result["sittings"] += 1
+        print(f"  {result['row']}, again", file=sys.stderr, flush=True)
+
+
+def unsteadiness(result):
+    """By how much of their median the rounds of the loop differ that differs most."""
+    return max((paired.spread(costs) for costs in report.costs(result).values()), default=0)
 
 
 def versions(present):
@@ -125,13 +150,14 @@ def main():
         print(f"{name} is absent: {reason}")
     if not present:
         sys.exit("no loop to measure")
-    effort = dict(QUICK if options.quick else FULL)
-    effort["rounds"] = options.rounds or effort["rounds"]
+    effort = options.effort
     started = time.monotonic()
     document = describe(present, absent, options, effort) | {"rows": []}
     for title, kind in KINDS.items():
         for row in chosen(kind, options):
             document["rows"].append(measure(title, row, present, effort))
+    measure_again(document["rows"], present, effort, started + effort["minutes"] * 60)
+    for title in KINDS:
         show(document, title)
     print("\nMedians of interleaved rounds. Ratios are ferrio's, medians of the rounds' own; below 1 it takes less.")
     for row, name, reason in report.failures(document):

@@ -6,6 +6,7 @@ and is what CI enforces.
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import platform
@@ -18,7 +19,7 @@ from statistics import median
 
 from benches import network, one_process
 from benches.__main__ import FULL, processor
-from benches.paired import paired_ratio, sittings, table
+from benches.paired import interleave, joined, paired_ratio, table
 
 LEVELS = {
     "off": "benches.levels:without_record",
@@ -77,14 +78,17 @@ def in_deep():
 
 def measure(kind, row, rounds):
     """Name, unit, and the costs of every round at each level."""
-    results, failures = sittings(
-        SITTINGS,
-        lambda results: False,
-        max(1, rounds // SITTINGS),
-        LEVELS,
-        lambda factory: kind.start(row, factory),
-        lambda subject: kind.measure(row, subject, FULL)["cost"],
-    )
+    sittings = [
+        interleave(
+            max(1, rounds // SITTINGS),
+            LEVELS,
+            lambda factory: kind.start(row, factory),
+            lambda subject: kind.measure(row, subject, FULL)["cost"],
+        )
+        for _ in range(SITTINGS)
+    ]
+    results = functools.reduce(joined, (results for results, _ in sittings))
+    failures = {level: reason for _, failed in sittings for level, reason in failed.items()}
     for level, reason in failures.items():
         print(f"{row} at {level} fails: {reason}", file=sys.stderr)
     print(".", end="", file=sys.stderr, flush=True)

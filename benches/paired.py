@@ -38,17 +38,10 @@ def interleave(rounds, loops, start, measure):
     return results, failures
 
 
-def sittings(most, is_enough, *arguments):
-    """As :func:`interleave`, whose arguments follow, with fresh processes once more until `is_enough(results)`, `most`
-    times in all: where in memory a process happens to have its things can make it a tenth dearer for as long as it lives."""
-    results, failures = interleave(*arguments)
-    for _ in range(most - 1):
-        if is_enough(results):
-            break
-        more, failed = interleave(*arguments)
-        failures |= failed
-        results = {name: results[name] + more[name] for name in results if name in more}
-    return results, failures
+def joined(results, more):
+    """The results of two sittings, each of a loop that has some in both. With fresh processes a loop is measured once more:
+    where in memory a process happens to have its things can make it a tenth dearer for as long as it lives."""
+    return {name: results[name] + more[name] for name in results if name in more}
 
 
 @dataclass

@@ -85,8 +85,10 @@ enum Flow {
     Little,
     /// What comes next is read into an object of its own.
     Much,
-    /// Several times, and little was answered: what comes next is read in pieces.
+    /// Several times, and nothing like it was answered: what comes next is read in pieces.
     Bulk,
+    /// A piece was this error of the operating system's: what comes next, after the pieces before.
+    Broken(i16),
 }
 
 impl Flow {
@@ -96,14 +98,7 @@ impl Flow {
             (Flow::Little, true) | (Flow::Bulk, false) => Flow::Much,
             (Flow::Much | Flow::Bulk, true) => Flow::Bulk,
             (Flow::Little | Flow::Much, false) => Flow::Little,
-        }
-    }
-
-    /// `count` bytes are written.
-    fn answered(self, count: usize) -> Self {
-        match self {
-            Flow::Bulk if count >= MANY => Flow::Much,
-            other => other,
+            (Flow::Broken(_), _) => self,
         }
     }
 }

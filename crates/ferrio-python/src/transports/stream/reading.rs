@@ -10,8 +10,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::{Flow, ProtocolKind, StreamTransport};
-use crate::core::{Job, READ_SIZE};
+use super::{Flow, ProtocolKind, State, StreamTransport};
+use crate::core::{Job, MANY, READ_SIZE};
 use crate::errors::from_io;
 use crate::ffi::buffer::Buffer;
 use crate::ffi::bytes::filled_in_place;
@@ -77,40 +77,51 @@ impl StreamTransport {
         let py = this.py();
         let transport = this.get();
         let state = transport.state()?;
-        let mut trouble = None;
-        // Without the copy a server takes 5 to 8 % less. In portions of 128 KiB it takes as much; of 64 KiB, up to a third more
-        // for messages of 100 KiB, which the pieces of bulk are not for (docs/benchmarks.md).
         let received = match state.flow.get() {
-            Flow::Little => transport
-                .core
-                .with_scratch(|scratch| receive(state.fd, scratch).map(|count| PyBytes::new(py, &scratch[..count]))),
-            Flow::Much => filled_in_place(py, READ_SIZE, |room| receive_into(state.fd, room, READ_SIZE)),
-            Flow::Bulk => filled_in_place(py, READ_SIZE, |room| {
-                let (count, error) = receive_in_pieces(state.fd, room, READ_SIZE, PIECE)?;
-                trouble = error;
-                Ok(count)
-            }),
+            Flow::Little => transport.core.with_scratch(|scratch| {
+                receive(state.fd, scratch).map(|count| {
+                    if count >= MANY {
+                        state.flow.set(Flow::Much);
+                    }
+                    PyBytes::new(py, &scratch[..count])
+                })
+            })?,
+            flow => match Self::receive_straight(py, state, flow) {
+                Ok(received) => received,
+                Err(error) => return Self::fatal(this, error, "Fatal read error on socket transport"),
+            },
         };
         match received {
-            Ok(Ok(data)) if !data.as_bytes().is_empty() => {
-                state.flow.set(state.flow.get().after(data.as_bytes().len()));
+            Ok(data) if !data.as_bytes().is_empty() => {
                 let called = transport
                     .call_protocol(py, |protocol| call_method(protocol, intern!(py, "data_received"), [data.as_any()]));
                 match called {
-                    Ok(_) => Self::flush_large(this)?,
-                    Err(error) => {
-                        return Self::fatal(this, error, "Fatal error: protocol.data_received() call failed.");
-                    }
-                }
-                match trouble {
-                    Some(error) if !state.closing.get() => Self::read_failed(this, error),
-                    _ => Ok(()),
+                    Ok(_) => Self::flush_large(this),
+                    Err(error) => Self::fatal(this, error, "Fatal error: protocol.data_received() call failed."),
                 }
             }
-            Ok(Ok(_)) => Self::on_eof(this),
-            Ok(Err(error)) => Self::read_failed(this, error),
-            Err(error) => Self::fatal(this, error, "Fatal read error on socket transport"),
+            Ok(_) => Self::on_eof(this),
+            Err(error) => Self::read_failed(this, error),
         }
+    }
+
+    /// Receives into the object that the protocol gets. Without a copy a server takes 5 to 8 % less. In portions of 128 KiB it
+    /// takes as much; of 64 KiB, up to a third more for messages of 100 KiB, which are no bulk (docs/benchmarks.md).
+    #[inline(never)]
+    fn receive_straight<'py>(py: Python<'py>, state: &State, flow: Flow) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
+        let piece = match flow {
+            Flow::Little | Flow::Much => READ_SIZE,
+            Flow::Bulk => PIECE,
+            Flow::Broken(number) => return Ok(Err(io::Error::from_raw_os_error(number.into()))),
+        };
+        filled_in_place(py, READ_SIZE, |room| {
+            let (count, error) = receive_in_pieces(state.fd, room, READ_SIZE, piece)?;
+            state.flow.set(match error.and_then(|error| error.raw_os_error()) {
+                Some(number) => Flow::Broken(number as i16), // (They are below 4096.)
+                None => flow.after(count),
+            });
+            Ok(count)
+        })
     }
 
     fn read_into_protocol(this: &Bound<'_, Self>) -> PyResult<()> {

@@ -16,8 +16,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::StreamTransport;
-use crate::core::Job;
+use super::{Flow, StreamTransport};
+use crate::core::{Job, MANY};
 use crate::errors::from_io;
 use crate::ffi::call::call_method;
 use crate::imports::imports;
@@ -49,7 +49,9 @@ impl StreamTransport {
     pub(super) fn enqueue(this: &Bound<'_, Self>, data: Bound<'_, PyBytes>) -> PyResult<()> {
         let transport = this.get();
         let state = transport.state()?;
-        state.flow.set(state.flow.get().answered(data.as_bytes().len()));
+        if matches!(state.flow.get(), Flow::Bulk) && data.as_bytes().len() >= MANY {
+            state.flow.set(Flow::Much);
+        }
         let size = {
             let mut queue = state.queue.borrow_mut();
             queue.push(data);

@@ -58,8 +58,7 @@ $(VENV)/.ecosystem: $(VENV)/.tools $(addsuffix /requirements.txt, tests/ecosyste
 	touch $@
 
 # TLS as it is where OpenSSL is out of reach.
-TLS_WITHOUT_OPENSSL = FERRIO_OPENSSL=off $(BIN)/python -m pytest tests/behaviour/test_tls.py \
-	tests/loop/test_tls.py tests/loop/test_tls_engines.py
+TLS_WITHOUT_OPENSSL = FERRIO_OPENSSL=off $(BIN)/python -m pytest tests/behaviour/tls tests/loop/tls
 
 test: build $(VENV)/.ecosystem
 	cargo test --workspace --exclude ferrio-python

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import subprocess
@@ -88,6 +89,11 @@ class BufferedRecorder(asyncio.BufferedProtocol):
     def connection_lost(self, exc):
         self.events.append(("connection_lost", exc))
         self.lost.set_result(exc)
+
+
+def collect():
+    for _ in range(3):
+        gc.collect()
 
 
 async def turns(count=1):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,3 +59,25 @@ def virtual():
 @pytest.fixture(scope="session")
 def real():
     return _all(events_of)
+
+
+@pytest.fixture
+def program(tmp_path):
+    def write(text, name="program.py"):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+SIMPLE = """
+    import asyncio, sys
+
+    async def main():
+        print("args", sys.argv[1:])
+        await asyncio.sleep(0.01)
+        print("done", file=sys.stderr)
+
+    asyncio.run(main())
+"""

@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import sys
 
 ANY = ("127.0.0.1", 0)
+SENDS_EMPTY = sys.version_info >= (3, 13)
 
 
 class Recorder(asyncio.DatagramProtocol):

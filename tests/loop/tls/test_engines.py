@@ -13,7 +13,7 @@ import threading
 import pytest
 import trustme
 
-from .test_tls import Recorder, close_both, connect, turns, until
+from .ends import Recorder, close_both, connect, turns, until
 
 pytestmark = pytest.mark.parametrize("new_loop", ["ferrio"], indirect=True)
 

@@ -56,7 +56,13 @@ if mode != "stock":
     count(ferrio.EventLoop, "ferrio")
 
     class Named(type):
-        """Calling the name makes a loop of ferrio's, of which it claims to be the class."""
+        """Calling the name makes a loop of ferrio's, of which it claims to be the class; what derives from it derives from ferrio's."""
+
+        def __new__(meta, name, bases, namespace):
+            if not any(isinstance(base, Named) for base in bases):
+                return super().__new__(meta, name, bases, namespace)
+            bases = tuple(ferrio.EventLoop if isinstance(base, Named) else base for base in bases)
+            return type(name, bases, namespace)
 
         def __call__(cls, selector=None):
             return ferrio.new_event_loop()

@@ -148,6 +148,30 @@ def test_who_joins_a_queue_is_told_how_often_task_done_is_missing(module):
     assert known["3 taken"][1].endswith(": 3 items were taken out without task_done().")
 
 
+@modules
+def test_a_child_process_may_wait_for_who_reads_what_it_has_written(module):
+    full = []
+
+    async def until_it_ends(script):
+        pipe = module.subprocess.PIPE
+        process = await module.create_subprocess_exec(sys.executable, "-c", script, stdin=pipe, stdout=pipe)
+        full.append(lambda: process.stdout._paused)
+        try:
+            await process.wait()
+        finally:
+            # (asyncio does not hear of the end of one whose output is not read.)
+            process.kill()
+            process._transport.close()
+
+    scripts = {"writes": "print('x' * 10_000_000)", "waits": "input()"}
+    known = waits(
+        {name: until_it_ends(script) for name, script in scripts.items()},
+        settled=lambda: len(full) == 2 and any(each() for each in full),
+    )
+    assert known["writes"][1].endswith(", by ending. Its stdout is full: until that is read, it may not go on.")
+    assert known["waits"][1].endswith(", by ending.")
+
+
 def test_of_a_task_that_was_cancelled_and_goes_on_why_says_so():
     async def goes_on():
         while True:
@@ -242,6 +266,18 @@ def test_whoever_is_inside_of_a_lock_ends_it_by_leaving():
     assert (
         held(take)[1] == held(take, kind=ferrio.Condition)[1] == "taker taker(), which is inside of it, by leaving it."
     )
+
+
+def test_a_lock_is_held_inside_of_an_async_generator_that_a_task_has_in_its_hands():
+    async def rows(lock):
+        async with lock:
+            yield 1
+
+    async def take(lock):
+        async for _ in rows(lock):
+            await asyncio.sleep(100)
+
+    assert held(take)[1] == "taker taker(), which is inside of it, by leaving it."
 
 
 def test_the_lock_of_a_condition_was_taken_with_acquire():

@@ -313,6 +313,9 @@ class _Here:
                 if kind == "queue-join":
                     leaf["unfinished"] = subject._unfinished_tasks
                 self._doubt(leaf, task, subject)
+            elif kind == "child":
+                pipes = ("stdout", "stderr")
+                leaf["full"] = [name for name in pipes if getattr(getattr(subject, name, None), "_paused", False)]
             elif kind == "socket" and leaf["direction"] == "read" and self.descriptors.is_listening(leaf["fd"]):
                 leaf["for"] = "accept"
             elif kind == "future" and _is_look_up(stand, future):

@@ -217,7 +217,10 @@ def _tasks(what, age):
 
 
 def _child(what, age):
-    return "a child process", f"Process {what.get('pid')}, by ending."
+    end = f"Process {what.get('pid')}, by ending."
+    if full := what.get("full"):
+        end += f" Its {' and '.join(full)} {'are' if full[1:] else 'is'} full: until that is read, it may not go on."
+    return "a child process", end
 
 
 def _simple(end):

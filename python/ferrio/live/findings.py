@@ -148,7 +148,11 @@ def _standstill(loop):
         return
     if not all(_is_inside(task) and task.get("waits", 0) >= loop.patience for task in tasks):
         return
-    who = f"all {len(tasks)} tasks wait for what only one of them" if tasks[1:] else "the only task waits for what only another"
+    who = (
+        f"all {len(tasks)} tasks wait for what only one of them"
+        if tasks[1:]
+        else "the only task waits for what only another"
+    )
     waits = [
         f"{_who(those)} for {words.wait(_first(those[0]))[0]}, at {words.place(line)}."
         for line, those in _by_line(tasks).items()

@@ -215,6 +215,19 @@ async def puts_with(produces, consumes, count=5):
     await asyncio.wait([*tasks, consumer])
 
 
+async def standstill():
+    """Connections that are not given back: nobody has a lock, but nothing is left that could notify anybody."""
+    condition, free = asyncio.Condition(), [1, 2]
+
+    async def uses():
+        async with condition:
+            await condition.wait_for(lambda: free)
+            free.pop()
+
+    await asyncio.to_thread(ready)
+    await asyncio.gather(*(uses() for _ in range(5)))
+
+
 async def exhausted_pool():
     """All connections are with tasks that wait for a peer; one of them for a lock whose holder does so."""
     pool, the_lock = asyncio.Semaphore(1), asyncio.Lock()
@@ -394,6 +407,17 @@ async def stopped_at_once():
 async def for_ever():
     ready()
     await asyncio.Event().wait()
+
+
+async def until_told():
+    """Everybody waits for somebody else of the loop, but the main task for a signal."""
+    stop, queues = asyncio.Event(), [asyncio.Queue() for _ in range(5)]
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    tasks = [asyncio.create_task(queue.get()) for queue in queues]
+    await asyncio.sleep(0.2)
+    ready()
+    await stop.wait()
+    return tasks
 
 
 async def many():

@@ -10,7 +10,7 @@ import weakref
 import ferrio
 import pytest
 from ferrio.executors import DefaultExecutor
-from ferrio.live import snapshot, words
+from ferrio.live import snapshot, why, words
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="snapshots are taken on Linux alone")
 
@@ -75,7 +75,7 @@ def test_a_call_in_an_executor_runs_or_stands_in_line(kind):
     assert {wait["calls"][0] for wait in running} == {"Gate.wait"}
     # In the order in which they were made.
     assert lined == {"call 2": 1, "call 3": 2, "call 4": 3}
-    assert "2nd of 3 in line, and 2 threads busy" in known["call 3"][1]
+    assert "2nd of 3 in line, and 2 threads are busy" in known["call 3"][1]
     assert known["call 4"][0]["calls"][0] == "Gate.wait"
     if kind != "another one":
         assert all(wait["runs"] > 0 for wait in running)
@@ -129,6 +129,68 @@ def test_a_timeout_is_who_could_end_it(module):
         (limit,) = [leaf for leaf in wait["of"] if leaf.get("limit")]
         assert seconds - 5 < limit["in"] <= seconds
         assert "Or: Its timeout, due in " in end
+
+
+@modules
+def test_who_joins_a_queue_is_told_how_often_task_done_is_missing(module):
+    async def joins(queue, taken):
+        for number in range(3):
+            queue.put_nowait(number)
+        for _ in range(taken):
+            queue.get_nowait()
+        await queue.join()
+
+    queues = {taken: module.Queue() for taken in (0, 1, 3)}
+    known = waits({f"{taken} taken": joins(queue, taken) for taken, queue in queues.items()})
+    assert {wait["kind"] for wait, _ in known.values()} == {"queue-join"}
+    assert known["0 taken"][1] == "Whoever takes out what is in it, and says task_done() to each."
+    assert known["1 taken"][1].endswith(": 1 item was taken out without task_done().")
+    assert known["3 taken"][1].endswith(": 3 items were taken out without task_done().")
+
+
+@modules
+def test_a_child_process_may_wait_for_who_reads_what_it_has_written(module):
+    full = []
+
+    async def until_it_ends(script):
+        pipe = module.subprocess.PIPE
+        process = await module.create_subprocess_exec(sys.executable, "-c", script, stdin=pipe, stdout=pipe)
+        full.append(lambda: process.stdout._paused)
+        try:
+            await process.wait()
+        finally:
+            # (asyncio does not hear of the end of one whose output is not read.)
+            process.kill()
+            process._transport.close()
+
+    scripts = {"writes": "print('x' * 10_000_000)", "waits": "input()"}
+    known = waits(
+        {name: until_it_ends(script) for name, script in scripts.items()},
+        settled=lambda: len(full) == 2 and any(each() for each in full),
+    )
+    assert known["writes"][1].endswith(", by ending. Its stdout is full: until that is read, it may not go on.")
+    assert known["waits"][1].endswith(", by ending.")
+
+
+def test_of_a_task_that_was_cancelled_and_goes_on_why_says_so():
+    async def goes_on():
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(100)
+
+    async def main():
+        tasks = [asyncio.create_task(goes_on(), name=name) for name in ("asked", "left alone")]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+        taken = snapshot.take(asyncio.get_running_loop(), snapshot.Memory())
+        return {one["name"]: "\n".join(why.about(one, 0.0)) for one in taken["tasks"]["described"]}, tasks
+
+    loop = ferrio.new_event_loop()
+    told, _ = loop.run_until_complete(main())
+    loop.close()
+    assert "was asked to end (cancelled), and has not ended" in told["asked"]
+    assert "was asked" not in told["left alone"]
 
 
 @modules
@@ -204,6 +266,18 @@ def test_whoever_is_inside_of_a_lock_ends_it_by_leaving():
     assert (
         held(take)[1] == held(take, kind=ferrio.Condition)[1] == "taker taker(), which is inside of it, by leaving it."
     )
+
+
+def test_a_lock_is_held_inside_of_an_async_generator_that_a_task_has_in_its_hands():
+    async def rows(lock):
+        async with lock:
+            yield 1
+
+    async def take(lock):
+        async for _ in rows(lock):
+            await asyncio.sleep(100)
+
+    assert held(take)[1] == "taker taker(), which is inside of it, by leaving it."
 
 
 def test_the_lock_of_a_condition_was_taken_with_acquire():

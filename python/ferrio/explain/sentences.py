@@ -23,6 +23,8 @@ _WHY = {
     "StreamTransport": "a connection's transport moves bytes between the socket and the stream",
     "Listener": "a server's socket has a connection to accept",
     "SubprocessTransport": "a child process has started, ended or closed a pipe",
+    "Waiting": "the time of a wait() or wait_for() is over",
+    "Awaitable": "a native operation that a task awaits goes on",
     "WakeOnCall": "a native operation hears that a future it waits for has finished",
     "_CallbackEnded": "the server hears that a connection's task has ended",
     "EventLoop._let_clock_go": "a thread has finished: virtual time may go on",
@@ -349,7 +351,7 @@ class Sentences(Reckoning):
                 who = self._names.get(cause.get("task"))
                 return f"{who} cancels it" if who else "its time is over" if cause.get("timer") else "it is cancelled"
             case "timer":
-                return f"timer {cause['timer']} was its"
+                return f"timer {cause['timer']} was its {'timeout' if cause.get('limit') else 'own'}"
             case "socket":
                 if main.get("for"):
                     return "the connection is there"

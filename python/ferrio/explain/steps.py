@@ -170,9 +170,9 @@ class Steps:
             return
         self._cancellations(life, task, "running")
         stand = Stand(task)
-        is_hop = self._held is not None and life.begun and life.goes_on_inside() and life.because["kind"] != "cancel"
+        is_hop = self._held is not None and life.news is not None and life.goes_on_inside()
         if is_hop:
-            # Only asyncio's own part of what it awaits has gone on: in the story it waits on.
+            # Only asyncio's own part of what it awaits has gone on, and that it was ready is not told: in the story it waits on.
             self._held = life.news = None
         self.surface()
         self._pause(life, task, stand, ran, is_hop)

@@ -7,7 +7,8 @@ well is no finding. Each rule gets what one loop has left, and yields findings.
 import collections
 import time
 
-from . import blocked, words
+from ..explain.reckoning import enumerate_
+from . import blocked, proc, words
 
 WARNING, BROKEN = 1, 2
 
@@ -19,6 +20,13 @@ _TIMER_STORM, _SIGNAL_STORM = 10_000, 300
 _SLOW_TURN = 0.25
 #: States in which a task waits for somebody who can come at any time.
 _OUTSIDE = {"socket-read", "accept", "socket-write", "connect"}
+#: States that another task of the loop has to end.
+_INSIDE = {
+    "lock", "semaphore", "condition", "event", "barrier", "queue-get", "queue-put", "queue-join", "task", "gather", "future",
+    "nobody",
+}  # fmt: skip
+#: Those of them in which a main task waits until it is told to end.
+_FOR_EVER = {"event", "condition", "queue-get", "future", "nobody"}
 
 
 def finding(kind, severity, text, *details, **data):
@@ -53,6 +61,8 @@ def all_of(loop):
     found = []
     for rule in _RULES:
         found += rule(loop)
+    if all(one["kind"] == "slow-turn" for one in found):
+        found += _standstill(loop)
     return sorted(found, key=lambda one: -one["severity"])
 
 
@@ -127,6 +137,34 @@ def _lost(loop):
         yield finding("lost-future", WARNING, text, at, of)
 
 
+def _standstill(loop):
+    """A loop in which everybody waits for each other. (What has been found already says more of the cause.)"""
+    snapshot, tasks = loop.snapshot, loop.tasks()
+    if not snapshot or loop.is_silent or not loop.process.is_alive or not 0 < snapshot["tasks"]["count"] == len(tasks):
+        return
+    idle = sum(executor["threads"] - executor["busy"] for executor in snapshot["executors"])
+    is_alone = len(proc.threads(loop.process.pid)) - idle <= 1
+    if not is_alone or any(snapshot[name]["count"] for name in ("timers", "descriptors", "ready")):
+        return
+    if not all(_is_inside(task) and task.get("waits", 0) >= loop.patience for task in tasks):
+        return
+    who = (
+        f"all {len(tasks)} tasks wait for what only one of them"
+        if tasks[1:]
+        else "the only task waits for what only another"
+    )
+    waits = [
+        f"{_who(those)} for {words.wait(_first(those[0]))[0]}, at {words.place(line)}."
+        for line, those in _by_line(tasks).items()
+    ]
+    nobody = "No timer is set, no socket is watched, and there is no other thread: only a signal can wake the loop."
+    yield finding("standstill", WARNING, f"Standstill: {who} could do.", nobody, *waits[:5])
+
+
+def _is_inside(task):
+    return task["state"] in _INSIDE and not (task.get("main") and task["state"] in _FOR_EVER)
+
+
 def _circles(loop):
     """Tasks that wait, in a circle, for each other's locks, without a timeout that would end that; one circle at a time."""
     waiting = {task["id"]: task for task in loop.tasks() if task["state"] == "lock" and task["wait"]["kind"] == "lock"}
@@ -149,8 +187,7 @@ def _deadlocks(loop):
         if len(names) == 1:
             text = f"Deadlock: {names[0]} waits for a lock that it has taken itself."
         else:
-            more = ", …" if len(names) > 4 else ""
-            text = f"Deadlock: {', '.join(names[:4])}{more} wait in a circle for each other's locks."
+            text = f"Deadlock: {enumerate_(names)} wait in a circle for each other's locks."
         places = [
             f"{name} waits at {words.place(task['stack'][-1])}." for name, task in zip(names, circle) if task["stack"]
         ]

@@ -45,8 +45,12 @@ def links(task):
 
 
 def all_entered(task):
-    """The objects inside of whose ``async with`` a task is."""
-    return itertools.chain.from_iterable(map(entered, links(task)))
+    """The objects inside of whose ``async with`` a task is, or an async generator that it has in its hands."""
+    for link in links(task):
+        yield from entered(link)
+        for held in gc.get_referents(link):
+            if type(held) is types.AsyncGeneratorType:
+                yield from entered(held)
 
 
 def stack(task):

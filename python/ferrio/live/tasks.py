@@ -32,7 +32,7 @@ _DESCRIBED, _COUNTED = 16, 64
 #: Groups that are told apart.
 _GROUPS = 2000
 
-_WORDS = {"thread": "executor", "turn": "ready", "queue-join": "queue-put"}
+_WORDS = {"thread": "executor", "turn": "ready"}
 
 
 class Tasks:
@@ -278,6 +278,8 @@ class _Here:
         about = stands.called(task, "name") | {"id": id(task), "stack": stands.stack(task)}
         if stands.is_main(task):
             about["main"] = True
+        if task.cancelling():
+            about["cancelling"] = True
         future = getattr(task, "_fut_waiter", None)
         for queue in stands.held(task, (asyncio.Queue,)):
             queues.meet(queue, about["stack"][-1] if about["stack"] else None)
@@ -308,7 +310,12 @@ class _Here:
                 about = {"size": subject.qsize(), "most": subject.maxsize}
                 about |= {"getters": len(subject._getters), "putters": len(subject._putters)}
                 leaf |= about | {"queue": id(subject)}
+                if kind == "queue-join":
+                    leaf["unfinished"] = subject._unfinished_tasks
                 self._doubt(leaf, task, subject)
+            elif kind == "child":
+                pipes = ("stdout", "stderr")
+                leaf["full"] = [name for name in pipes if getattr(getattr(subject, name, None), "_paused", False)]
             elif kind == "socket" and leaf["direction"] == "read" and self.descriptors.is_listening(leaf["fd"]):
                 leaf["for"] = "accept"
             elif kind == "future" and _is_look_up(stand, future):

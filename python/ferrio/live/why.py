@@ -123,6 +123,8 @@ def about(task, age):
     yield f"{words.task(task)} · {task['state']}{waits}"
     for line in task["stack"]:
         yield f"    {words.place(line)}"
+    if task.get("cancelling"):
+        yield "    was asked to end (cancelled), and has not ended"
     if task["state"] in {"ready", "running"}:
         yield "    is ready to run." if task["state"] == "ready" else "    is running."
         return

@@ -147,9 +147,7 @@ def _thread(what, age):
 def _job(what, age):
     """Where a call is."""
     if "in_line" in what:
-        return (
-            f": it is {ordinal(what['in_line'])} of {what['of']} in line, and {count(what['threads'], 'thread')} busy"
-        )
+        return f": it is {ordinal(what['in_line'])} of {what['of']} in line, and {count(what['threads'], 'thread is', 'threads are')} busy"
     return f": it has run for {seconds(what['runs'] + age)}" if what.get("runs") is not None else ""
 
 
@@ -194,8 +192,17 @@ def _queue(what, age):
     if getting:
         return f"{state}, to get", "Whoever puts something in."
     if what["kind"] == "queue-join":
-        return f"{state}, until all is done", "Whoever works on what was taken out (task_done())."
+        return f"{state}, until all is done", _joined(what)
     return f"{state}, to put", "Whoever takes something out."
+
+
+def _joined(what):
+    """Who has to say task_done(), and how often."""
+    left, size = what["unfinished"], what["size"]
+    if left <= size:
+        return "Whoever takes out what is in it, and says task_done() to each."
+    out = f"{count(left - size, 'item')} {'was' if left - size == 1 else 'were'} taken out without task_done()"
+    return f"Whoever works on what was taken out, by task_done(): {out}."
 
 
 def _tasks(what, age):
@@ -208,7 +215,10 @@ def _tasks(what, age):
 
 
 def _child(what, age):
-    return "a child process", f"Process {what.get('pid')}, by ending."
+    end = f"Process {what.get('pid')}, by ending."
+    if full := what.get("full"):
+        end += f" Its {' and '.join(full)} {'are' if full[1:] else 'is'} full: until that is read, it may not go on."
+    return "a child process", end
 
 
 def _simple(end):

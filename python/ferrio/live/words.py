@@ -147,7 +147,8 @@ def _thread(what, age):
 def _job(what, age):
     """Where a call is."""
     if "in_line" in what:
-        return f": it is {ordinal(what['in_line'])} of {what['of']} in line, and {count(what['threads'], 'thread is', 'threads are')} busy"
+        busy = count(what["threads"], "thread is", "threads are")
+        return f": it is {ordinal(what['in_line'])} of {what['of']} in line, and {busy} busy"
     return f": it has run for {seconds(what['runs'] + age)}" if what.get("runs") is not None else ""
 
 

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-PROGRAMS = sorted(path.stem for path in (HERE / "programs").glob("*.py"))
+#: Programs that need what came with this Python.
+SINCE = {"eager": (3, 12)}
+PROGRAMS = sorted(
+    path.stem for path in (HERE / "programs").glob("*.py") if sys.version_info >= SINCE.get(path.stem, (3, 11))
+)
 
 
 def pytest_addoption(parser):

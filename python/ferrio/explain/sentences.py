@@ -200,6 +200,9 @@ class Sentences(Reckoning):
         call = event.get("call")
         who = self._names.get(by) if by else None
         cause = event.get("because") or {"kind": "outside"}
+        if event.get("eager"):
+            once = ": it begins at once, and has not been in the ready queue" if self._once("eager") else ""
+            return f"{name} is made an eager task{f' while {who} runs' if who else ''}{once}."
         if "line" not in event:
             match cause["kind"]:
                 case "socket" if "listens" in cause:

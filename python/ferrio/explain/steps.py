@@ -99,9 +99,9 @@ class Steps:
                 event["within"] = life.within
         else:
             event["event"] = "start"
-            code = getattr(task.get_coro(), "cr_code", None) if task is not None else None
-            if code is not None and places.owner(code.co_filename) != "asyncio":
-                event["place"] = life.place = self.recorder.places.at(code.co_filename, code.co_firstlineno)
+            place = self._beginning(task)
+            if place is not None:
+                event["place"] = life.place = place
         raises = self._raises(life, task)
         if raises:
             event["raises"] = raises
@@ -112,6 +112,13 @@ class Steps:
         if not life.begun:
             life.begun = True
             self.surface()
+
+    def _beginning(self, task):
+        """The first line of a task's own code, or None."""
+        code = getattr(task.get_coro(), "cr_code", None) if task is not None else None
+        if code is None or places.owner(code.co_filename) == "asyncio":
+            return None
+        return self.recorder.places.at(code.co_filename, code.co_firstlineno)
 
     def _raises(self, life, task):
         """The name of the exception that a task's await is about to raise, or None."""
@@ -150,6 +157,7 @@ class Steps:
         took = self.own_now - self._step_began
         life, task = self.current, self._task
         self.deliver()
+        self._eager(task)
         if life is not None and task is not None:
             self._end_of_step(life, task, took)
         mistakes.blocked(self, life, took)
@@ -159,6 +167,39 @@ class Steps:
             waiting = waiter.task()
             if waiting is not None:
                 self._ready(waiter, waiting, cause)
+
+    def _eager(self, task):
+        """Tells of tasks that have begun within the step that made them: no queue has seen them. (Those that have ended there,
+        too, have waited for nothing.)"""
+        loop = self.loop
+        if loop is None:
+            return
+        seen = [] if loop.get_task_factory() is None else asyncio.all_tasks(loop)
+        awaited = getattr(task, "_fut_waiter", None)
+        if isinstance(awaited, asyncio.Task) and awaited.get_loop() is loop and not awaited.done():
+            seen = {*seen, awaited}
+        new = [each for each in seen if self.life(each) is None]
+        self.begun_eagerly(*sorted(new, key=lambda each: (len(each.get_name()), each.get_name())))
+
+    def begun_eagerly(self, *tasks):
+        """Tasks are told of that wait already, perhaps for each other."""
+        lives = [self.recorder.born(task, self, self._is_errand(task, None)) for task in tasks]
+        for life in lives:
+            self.recorder.baptise(life)
+            life.begun, life.state = True, "waiting"
+        for life, task in zip(lives, tasks):
+            self._begun_eagerly(life, task)
+
+    def _begun_eagerly(self, life, task):
+        if self.is_told(life):
+            by = {"task": self.current.number} if self.current is not None and self.current.number else {"loop": True}
+            self.tell({"event": "queued", "life": life, "by": by, "eager": True, "ready": self.line_up()})
+            event = {"event": "start", "life": life, "waited": 0.0, "step": self.step}
+            place = self._beginning(task)
+            self.tell(event | ({"place": place} if place is not None else {}))
+        again, self._again = self._again, None
+        self._pause(life, task, Stand(task), 0.0, False)
+        self._again = again
 
     def _end_of_step(self, life, task, took):
         ran = 0.0 if self.virtual else max(1e-6, round(took, 9))

@@ -176,9 +176,9 @@ class Steps:
             return
         seen = [] if loop.get_task_factory() is None else asyncio.all_tasks(loop)
         awaited = getattr(task, "_fut_waiter", None)
-        if isinstance(awaited, asyncio.Task) and awaited.get_loop() is loop and not awaited.done():
-            seen = {*seen, awaited}
-        new = [each for each in seen if self.life(each) is None]
+        awaited = [awaited, *getattr(awaited, "_children", ())]  # (of a gather)
+        seen = {*seen, *(each for each in awaited if isinstance(each, asyncio.Task) and each.get_loop() is loop)}
+        new = [each for each in seen if self.life(each) is None and not each.done()]
         self.begun_eagerly(*sorted(new, key=lambda each: (len(each.get_name()), each.get_name())))
 
     def begun_eagerly(self, *tasks):
@@ -197,8 +197,9 @@ class Steps:
             event = {"event": "start", "life": life, "waited": 0.0, "step": self.step}
             place = self._beginning(task)
             self.tell(event | ({"place": place} if place is not None else {}))
-        again, self._again = self._again, None
-        self._pause(life, task, Stand(task), 0.0, False)
+        life.paused = self.recorder.now(self)
+        stand, (again, self._again) = Stand(task), (self._again, None)
+        self._pause(life, task, stand, 0.0, stand.future is None)  # None: what it has waited for is over.
         self._again = again
 
     def _end_of_step(self, life, task, took):

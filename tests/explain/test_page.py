@@ -174,6 +174,31 @@ def test_tasks_stand_in_the_right_boxes(show):
     assert tasks(window) == nobody
 
 
+def test_an_eager_task_runs_in_front_of_who_made_it(show):
+    told = [
+        {"event": "queued", "task": 1, "name": "main", "by": {"loop": True}, "text": "main is made a task."},
+        {"event": "start", "task": 1, "text": "main starts."},
+        {"event": "queued", "task": 2, "name": "fetch", "by": {"task": 1}, "eager": True, "text": "fetch is made."},
+        {"event": "start", "task": 2, "text": "fetch starts."},
+        {"event": "pause", "task": 2, "waits": {"kind": "timer", "timer": 1, "in": 1}, "text": "fetch waits."},
+        {"event": "pause", "task": 1, "waits": {"kind": "task", "tasks": [2]}, "text": "main waits."},
+    ]
+    head = {"event": "head", "version": 1, "program": "eager.py", "sources": {}}
+    window = show([head, *({"n": n, "t": 0.0} | event for n, event in enumerate(told, 1))])
+    seen = []
+    for _ in told:
+        seen.append({box: chips for box, chips in tasks(window).items() if chips})
+        window.press("ArrowRight")
+    assert seen == [
+        {"ready": ["main"]},
+        {"running": ["main"]},
+        {"running": ["main"], "others": ["fetch"]},
+        {"running": ["fetch"]},
+        {"running": ["main"], "timers": ["fetch"]},
+        {"timers": ["fetch"], "others": ["main"]},
+    ]
+
+
 def test_each_wait_stands_in_its_box_and_says_what_will_end_it(show):
     events = SAMPLES["waits"]()
     window = show(events, number(events, {"event": "asleep"}))

@@ -10,6 +10,7 @@ class State {
     this.tasks = new Map(other?.tasks); // the living: number -> task, replaced and never changed
     this.ready = [...(other?.ready ?? [])]; // numbers, first out first
     this.running = other?.running ?? null;
+    this.outer = other?.outer ?? null; // inside of whose step it runs: an eager task's
     this.asleep = other?.asleep ?? null; // the event `asleep`, while it lasts
     this.closed = other?.closed ?? false;
   }
@@ -30,18 +31,20 @@ class State {
     switch (event.event) {
       case "queued":
         this.tasks.set(number, { number, name: event.name ?? `task ${number}`, state: "ready", since: i });
-        this.ready.push(number);
+        if (event.eager) this.change(number, { state: "waiting", eager: true });
+        else this.ready.push(number);
         if (place && this.tasks.has(event.by?.task)) this.change(event.by.task, { place });
         break;
       case "start":
       case "resume":
         this.ready = this.ready.filter((other) => other !== number);
+        if (event.event === "start" && this.tasks.get(number).eager) this.outer = this.running;
         this.running = number;
         this.asleep = null;
         this.change(number, { state: "running", since: i, wait: null, ...(place && { place }) });
         break;
       case "pause":
-        if (this.running === number) this.running = null;
+        if (this.running === number) [this.running, this.outer] = [this.outer, null];
         // sleep(0) waits for nothing but its next turn: it stands in the queue again.
         if (event.waits?.kind === "turn") this.enqueue(number, i, { ...(place && { place }) });
         else this.change(number, { state: "waiting", since: i, wait: event.waits, ...(place && { place }) });
@@ -50,7 +53,7 @@ class State {
         this.enqueue(number, i, {});
         break;
       case "finish":
-        if (this.running === number) this.running = null;
+        if (this.running === number) [this.running, this.outer] = [this.outer, null];
         this.ready = this.ready.filter((other) => other !== number);
         this.tasks.delete(number);
         break;
@@ -68,7 +71,7 @@ class State {
         if (event.what === "closed") this.closed = true;
         break;
       case "bill":
-        this.asleep = this.running = null;
+        this.asleep = this.running = this.outer = null;
         this.closed = true;
         break;
     }

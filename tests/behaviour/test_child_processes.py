@@ -52,13 +52,14 @@ def test_many_children_at_once_are_all_waited_for(loop, run):
         process = await asyncio.create_subprocess_exec("/bin/sh", "-c", f"echo {n}; exit {n}", stdout=subprocess.PIPE)
         out, _ = await process.communicate()
         assert (int(out), process.returncode) == (n, n)
+        return process.pid
 
     async def main():
-        await within(asyncio.gather(*(one(n) for n in range(60))), 25)
+        return await within(asyncio.gather(*(one(n) for n in range(60))), 25)
 
-    run(main())
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)  # No zombie is left.
+    for child in run(main()):
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)  # No zombie is left.
 
 
 def test_a_child_may_open_its_stdin_again(loop, run):

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import subprocess
 import warnings
 
 import ferrio
@@ -56,8 +57,14 @@ def test_a_child_that_ends_before_its_pipes_are_connected_is_heard_whole():
     ferrio.run(main())
 
 
-def test_a_pipe_that_cannot_be_connected_ends_the_child():
+def test_a_pipe_that_cannot_be_connected_ends_the_child(monkeypatch):
     loop = ferrio.new_event_loop()
+    children = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, **keywords)
+            children.append(self.pid)
 
     async def connect_read_pipe(factory, file):
         raise ArithmeticError
@@ -66,9 +73,11 @@ def test_a_pipe_that_cannot_be_connected_ends_the_child():
         loop.connect_read_pipe = connect_read_pipe
         with pytest.raises(ArithmeticError):
             await within(loop.subprocess_exec(Recorder, "sleep", "100"))
+        (child,) = children
         with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)
+            os.waitpid(child, os.WNOHANG)
 
+    monkeypatch.setattr(subprocess, "Popen", Popen)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         loop.run_until_complete(main())

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from .support import Recorder, in_thread, reset, transport_over, until, within
+from .support import BufferedRecorder, Recorder, in_thread, reset, transport_over, until, within
 
 KIB = 1024
 PATTERN = bytes(range(251)) * 1045  # 256 KiB and a bit: a period of its own, so that a piece out of place shows.
@@ -73,6 +73,32 @@ def test_a_reset_behind_bulk_comes_after_the_data_and_with_its_error(run, socket
         assert "eof_received" not in protocol.names
         assert len(protocol.data) == 8 * 128 * KIB + waiting
         assert protocol.data[-waiting:] == PATTERN[:waiting]
+
+    run(main())
+
+
+def test_a_reset_behind_bulk_reaches_the_protocol_that_has_taken_over(run, sockets):
+    class Switching(Recorder):
+        def data_received(self, data):
+            super().data_received(data)
+            if self.other is not None:
+                self.transport.set_protocol(self.other)
+
+    async def main():
+        ours, peer = sockets
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        transport, protocol = await transport_over(ours, Switching)
+        protocol.other = None
+        for count in range(1, 9):
+            await within(in_thread(peer.sendall, PATTERN[: 128 * KIB]))
+            await until(lambda: len(protocol.data) == count * 128 * KIB)
+        transport.pause_reading()
+        await within(in_thread(peer.sendall, PATTERN[: 128 * KIB]))
+        reset(peer)
+        protocol.other = BufferedRecorder()
+        transport.resume_reading()
+        assert isinstance(await within(protocol.other.lost), ConnectionResetError)
+        assert len(protocol.data) + len(protocol.other.data) == 9 * 128 * KIB
 
     run(main())
 

@@ -87,7 +87,7 @@ enum Flow {
     Much,
     /// Several times, and nothing like it was answered: what comes next is read in pieces.
     Bulk,
-    /// A piece was this error of the operating system's: what comes next, after the pieces before.
+    /// Behind what was read last came this error of the operating system's: it is what comes next.
     Broken(i16),
 }
 

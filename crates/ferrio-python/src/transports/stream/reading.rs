@@ -65,6 +65,9 @@ impl StreamTransport {
             // Pausing costs a system call only if news comes meanwhile.
             return transport.unwatch_reads(this.py());
         }
+        if let Flow::Broken(number) = state.flow.get() {
+            return Self::read_failed(this, io::Error::from_raw_os_error(number.into()));
+        }
         match state.kind.get() {
             ProtocolKind::Plain => Self::read_data(this),
             ProtocolKind::Buffered => Self::read_into_protocol(this),
@@ -109,11 +112,7 @@ impl StreamTransport {
     /// takes as much; of 64 KiB, up to a third more for messages of 100 KiB, which are no bulk (docs/benchmarks.md).
     #[inline(never)]
     fn receive_straight<'py>(py: Python<'py>, state: &State, flow: Flow) -> PyResult<io::Result<Bound<'py, PyBytes>>> {
-        let piece = match flow {
-            Flow::Little | Flow::Much => READ_SIZE,
-            Flow::Bulk => PIECE,
-            Flow::Broken(number) => return Ok(Err(io::Error::from_raw_os_error(number.into()))),
-        };
+        let piece = if matches!(flow, Flow::Bulk) { PIECE } else { READ_SIZE };
         filled_in_place(py, READ_SIZE, |room| {
             let (count, error) = receive_in_pieces(state.fd, room, READ_SIZE, piece)?;
             state.flow.set(match error.and_then(|error| error.raw_os_error()) {

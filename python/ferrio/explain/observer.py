@@ -121,8 +121,7 @@ class Observer(Steps):
         if task is None:
             self._queued_callback(subject, kind)
             return
-        if self.life(task) is None and getattr(task.get_coro(), "cr_suspended", False):
-            self.begun_eagerly(task)
+        self.meet([task])
         life = self.life(task)
         if life is None:
             self._birth(task, kind)

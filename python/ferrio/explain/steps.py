@@ -177,12 +177,12 @@ class Steps:
         seen = [] if loop.get_task_factory() is None else asyncio.all_tasks(loop)
         awaited = getattr(task, "_fut_waiter", None)
         awaited = [awaited, *getattr(awaited, "_children", ())]  # (of a gather)
-        seen = {*seen, *(each for each in awaited if isinstance(each, asyncio.Task) and each.get_loop() is loop)}
-        new = [each for each in seen if self.life(each) is None and not each.done()]
-        self.begun_eagerly(*sorted(new, key=lambda each: (len(each.get_name()), each.get_name())))
+        self.meet({*seen, *(each for each in awaited if isinstance(each, asyncio.Task) and each.get_loop() is loop)})
 
-    def begun_eagerly(self, *tasks):
-        """Tasks are told of that wait already, perhaps for each other."""
+    def meet(self, tasks):
+        """Tells of those of the tasks that nobody has seen and that wait already, perhaps for each other."""
+        tasks = [each for each in tasks if self.life(each) is None and getattr(each.get_coro(), "cr_suspended", False)]
+        tasks.sort(key=lambda each: (len(each.get_name()), each.get_name()))
         lives = [self.recorder.born(task, self, self._is_errand(task, None)) for task in tasks]
         for life in lives:
             self.recorder.baptise(life)
